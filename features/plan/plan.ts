@@ -1,0 +1,118 @@
+import type { FieldType, Include, Value, Window } from '../kernel/types.ts'
+
+/**
+ * The frozen outcome of compiling definitions: plain JSON, keys sorted, content-hashed. A state hash covers what is
+ * stored, a definition hash what is answered; names and descriptions are in neither.
+ */
+export interface Plan {
+  readonly format: 1
+  readonly hash: string
+  readonly sources: readonly SourcePlan[]
+  readonly entities: readonly EntityPlan[]
+  readonly groups: readonly GroupPlan[]
+  readonly services: readonly ServicePlan[]
+}
+
+export interface FieldPlan {
+  readonly name: string
+  readonly type: FieldType
+  readonly optional: boolean
+  readonly description: string
+}
+
+export interface SourcePlan {
+  readonly name: string
+  readonly topic: string
+  readonly partitions: number
+  readonly idField: string
+  readonly timeField: string
+  /** The field whose value is the record key; decides the partition. */
+  readonly keyField: string
+  readonly latenessMs: number
+  readonly readBackMs: number
+  readonly clockSkewMs: number
+  readonly unknownFields: 'refuse' | 'ignore'
+  readonly fields: readonly FieldPlan[]
+  readonly description: string
+}
+
+export interface EntityPlan {
+  readonly name: string
+  /** The default key field of events that name this entity. */
+  readonly keyField: string
+  readonly description: string
+}
+
+export interface GroupPlan {
+  readonly name: string
+  readonly entity: string
+  readonly source: string
+  /** The source's field that holds this entity's key. */
+  readonly keyField: string
+  readonly maxAgeMs: number
+  readonly features: readonly FeaturePlan[]
+  readonly description: string
+}
+
+/** An aggregator by family and parameters; the kernel makes it from these and the input's type. */
+export interface AggregatorRef {
+  readonly family: string
+  readonly params: Readonly<Record<string, number | boolean | string>>
+}
+
+export interface FeaturePlan {
+  readonly name: string
+  readonly aggregator: AggregatorRef
+  /** The source field aggregated; null for `count()`. */
+  readonly input: string | null
+  readonly where: Expression | null
+  readonly window: Window
+  readonly include: Include
+  readonly whenEmpty: Value
+  readonly valueType: string
+  readonly stateHash: string
+  readonly definitionHash: string
+  readonly description: string
+}
+
+export interface ServicePlan {
+  readonly name: string
+  readonly request: string
+  readonly groups: readonly string[]
+  /** Names of derived features, in order of evaluation. */
+  readonly derived: readonly string[]
+  readonly model: string | null
+  readonly policy: { readonly name: string; readonly version: string; readonly outcomes: readonly string[] } | null
+  /** Hash of the bundled code of derived functions and policy with all they import. */
+  readonly bundleHash: string
+  readonly definitionHash: string
+  readonly description: string
+}
+
+/**
+ * A row expression. Comparison with null gives null (three-valued), `and`/`or`/`not` follow SQL, a filter passes rows
+ * whose value is true. Literals of decimals are scaled integers, of int64 decimal strings.
+ */
+export type Expression =
+  | { readonly op: 'field'; readonly name: string }
+  | { readonly op: 'literal'; readonly type: FieldType; readonly value: string | number | boolean | null }
+  | {
+      readonly op: 'eq' | 'ne' | 'lt' | 'le' | 'gt' | 'ge'
+      readonly left: Expression
+      readonly right: Expression
+    }
+  | { readonly op: 'and' | 'or'; readonly terms: readonly Expression[] }
+  | { readonly op: 'not'; readonly term: Expression }
+  | { readonly op: 'isNull'; readonly term: Expression }
+  | { readonly op: 'in'; readonly term: Expression; readonly values: readonly Expression[] }
+  | { readonly op: 'startsWith'; readonly term: Expression; readonly prefix: string }
+
+export interface Problem {
+  /** Such as `HW0103`; the table is in `features/plan/problems.ts`. */
+  readonly code: string
+  readonly file: string
+  /** Where in the definitions: `group card_activity, feature spend_24h`. */
+  readonly where: string
+  readonly message: string
+  readonly remedy: string
+}

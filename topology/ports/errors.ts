@@ -1,0 +1,21 @@
+/** The one error class of the ports. `code` is from a closed set; the message names what was wrong and the remedy. */
+export type PortErrorCode =
+  | 'TOPIC_MISMATCH'
+  | 'UNKNOWN_TOPIC'
+  | 'RECORD_TOO_LARGE'
+  | 'STORE_UNAVAILABLE'
+  | 'LOG_UNAVAILABLE'
+  | 'QUERY_FAILED'
+  | 'MODEL_INVALID'
+  | 'MODEL_NOT_FOUND'
+  | 'MODEL_RUN'
+  | 'CLOSED'
+
+export class PortError extends Error {
+  readonly code: PortErrorCode
+  constructor(code: PortErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.name = 'PortError'
+    this.code = code
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * The online store. State is a max-register by log position, with the fence in the data: a section is replaced only by
+ * one of a larger position, and a flush is accepted only while the stored canary is at least the one its writer last
+ * saw acknowledged.
+ *
+ * Offsets here are those of the last applied record, −1 for none.
+ */
+
+/** The state that one source partition contributed to one (entity, unit). */
+export interface Section {
+  readonly incarnation: string
+  readonly partition: number
+  /** Offset of the last record applied to it. */
+  readonly position: number
+  readonly bytes: Uint8Array
+}
+
+/** A shard of one unit fed by one partition of one life of a topic: what one canary speaks of. */
+export interface Lane {
+  readonly unit: number
+  readonly incarnation: string
+  readonly partition: number
+}
+
+export interface Canary {
+  /** Everything up to this offset is written in this shard. */
+  readonly offset: number
+  /** Arrival time of the record at `offset`; a record found there with another one means a truncated topic. */
+  readonly arrivalMs: number
+}
+
+export interface SectionWrite {
+  readonly key: string
+  readonly position: number
+  readonly bytes: Uint8Array
+  /** Time to live; 0 for none. */
+  readonly ttlMs: number
+}
+
+export interface ShardFlush {
+  readonly shard: number
+  /** What this writer last saw acknowledged. */
+  readonly expected: Canary
+  readonly next: Canary
+  readonly writes: readonly SectionWrite[]
+}
+
+export type FlushOutcome =
+  | { readonly ok: true; readonly canary: Canary; /** Writes refused because a larger position was stored. */ readonly refused: number }
+  /** Nothing of this shard was written: the stored canary is lower than expected, or missing (null). */
+  | { readonly ok: false; readonly canary: Canary | null }
+
+export type LoadOutcome =
+  /** One entry per key: this lane's own section, null where absent. */
+  | { readonly ok: true; readonly sections: readonly (Section | null)[] }
+  | { readonly ok: false; readonly canary: Canary | null }
+
+/** Where a source's pipeline stands; published about once a second, outside the state. */
+export interface Progress {
+  readonly source: string
+  readonly partition: number
+  readonly offset: number
+  readonly arrivalMs: number
+  /** The last time the worker had nothing left to read. */
+  readonly caughtUpAtMs: number
+}
+
+export interface OnlineStore {
+  readonly capabilities: { readonly survivesProcess: boolean; readonly timeToLive: boolean }
+  /** Sets every shard's canary where none is stored; returns all that are stored afterwards, by shard. */
+  initialiseCanaries(lane: Lane, shardCount: number, start: Canary): Promise<readonly Canary[]>
+  /** By shard; null where missing. */
+  readCanaries(lane: Lane, shardCount: number): Promise<readonly (Canary | null)[]>
+  /** Each shard is atomic by itself; the canary is written last and never moves back. */
+  flush(lane: Lane, shards: readonly ShardFlush[]): Promise<readonly FlushOutcome[]>
+  /** Reads sections for a writer, with the same fence as `flush`. All keys belong to `shard`. */
+  load(lane: Lane, shard: number, expected: Canary, keys: readonly string[]): Promise<LoadOutcome>
+  /** The serving read: one round trip; every section of every key, in key order. Absence means empty. */
+  read(keys: readonly string[]): Promise<readonly (readonly Section[])[]>
+  /** Small named documents beside the state: the catalogue of units. Compare-and-set on the previous text. */
+  readDocument(name: string): Promise<string | null>
+  writeDocument(name: string, expected: string | null, next: string): Promise<boolean>
+  publishProgress(progress: readonly Progress[]): Promise<void>
+  readProgress(): Promise<readonly Progress[]>
+  close(): Promise<void>
+}
+
+export const SHARD_COUNT = 256
