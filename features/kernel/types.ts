@@ -68,6 +68,8 @@ export interface ByteWriter {
   u32(value: number): void
   f64(value: number): void
   varint(value: number): void
+  /** A safe integer, zigzag; the same bytes as `bigint(BigInt(value))`. */
+  int(value: number): void
   /** Zigzag, any size. */
   bigint(value: bigint): void
   /** UTF-8 with a varint length in bytes. */
@@ -83,6 +85,7 @@ export interface ByteReader {
   u32(): number
   f64(): number
   varint(): number
+  int(): number
   bigint(): bigint
   string(): string
   bytes(length: number): Uint8Array

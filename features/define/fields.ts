@@ -1,0 +1,56 @@
+import type { FieldType, Value } from '../kernel/types.ts'
+import type { KIND } from './marks.ts'
+import { DEFINITION } from './marks.ts'
+import type { VALUE } from './marks.ts'
+
+export type FieldKind = FieldType['kind']
+
+/** A field of an event. `V` is the type of its values as authors see them, with null when it is optional. */
+export interface Field<K extends FieldKind = FieldKind, V = Value, O extends boolean = boolean> {
+  readonly [DEFINITION]: 'field'
+  readonly [VALUE]: V
+  readonly [KIND]: K
+  readonly kind: K
+  readonly type: FieldType
+  readonly optional: O
+  readonly description: string
+}
+
+export type Fields = Readonly<Record<string, Field>>
+
+export interface FieldOptions {
+  readonly description?: string
+}
+
+function field<K extends FieldKind, V>(
+  type: FieldType & { readonly kind: K },
+  options?: FieldOptions,
+): Field<K, V, false> {
+  const made = { [DEFINITION]: 'field', kind: type.kind, type, optional: false, description: options?.description ?? '' }
+  return made as unknown as Field<K, V, false>
+}
+
+/** The field types. Values: `int64` is a bigint, `decimal` a number, `timestamp` UTC milliseconds, `vector` an array. */
+export const t = {
+  /** Well-formed text of at most 64 KiB. */
+  string: (options?: FieldOptions): Field<'string', string, false> => field({ kind: 'string' }, options),
+  boolean: (options?: FieldOptions): Field<'boolean', boolean, false> => field({ kind: 'boolean' }, options),
+  /** A whole number between −(2^53 − 1) and 2^53 − 1. */
+  int: (options?: FieldOptions): Field<'int', number, false> => field({ kind: 'int' }, options),
+  /** A whole number of 64 bits, as a bigint. */
+  int64: (options?: FieldOptions): Field<'int64', bigint, false> => field({ kind: 'int64' }, options),
+  double: (options?: FieldOptions): Field<'double', number, false> => field({ kind: 'double' }, options),
+  /** A number with at most `scale` digits (0 to 9) behind the point, kept exactly. */
+  decimal: (scale: number, options?: FieldOptions): Field<'decimal', number, false> =>
+    field({ kind: 'decimal', scale }, options),
+  /** UTC milliseconds, or ISO 8601 with a zone. */
+  timestamp: (options?: FieldOptions): Field<'timestamp', number, false> => field({ kind: 'timestamp' }, options),
+  /** An array of exactly `length` finite numbers. */
+  vector: (length: number, options?: FieldOptions): Field<'vector', readonly number[], false> =>
+    field({ kind: 'vector', length }, options),
+  /** The same field, which may be missing or null. */
+  optional: <K extends FieldKind, V>(inner: Field<K, V>, options?: FieldOptions): Field<K, V | null, true> => {
+    const description = options?.description ?? inner?.description ?? ''
+    return { ...inner, optional: true, description } as unknown as Field<K, V | null, true>
+  },
+} as const

@@ -1,0 +1,112 @@
+import type { NameRule, VALUE } from './marks.ts'
+import { DEFINITION } from './marks.ts'
+import type { Policy } from './policies.ts'
+import type { Event, Group } from './sources.ts'
+
+/** What a derived feature may be. */
+export type DerivedValue = number | string | boolean | bigint | null
+
+/** An event without fields, where a definition asks for no request. */
+export type NoEvent = Event<string, Readonly<Record<never, never>>>
+
+/** The fields of the event being scored, as authors see values: a missing optional field is null. */
+export type RequestOf<E extends Event> = {
+  readonly [N in keyof E['fields']]: E['fields'][N][typeof VALUE]
+}
+
+/** What a derived feature sees: `request` and, by name, the features of each group. */
+export type View<R extends Event, G extends readonly Group[]> = { readonly request: RequestOf<R> } & {
+  readonly [X in G[number] as X['name']]: X[typeof VALUE]
+}
+
+/** A derived feature that several services can use: a function with what it needs written beside it. */
+export interface Derived<V, T extends DerivedValue> {
+  (view: V): T
+  readonly [DEFINITION]: 'derived'
+  readonly request: Event | null
+  readonly groups: readonly Group[]
+  readonly description: string
+}
+
+/**
+ * A feature computed from the request and other features when they are read. Must be a pure function.
+ * @param needs the event and the groups it looks at; a service that uses it must have them
+ */
+export function derived<
+  T extends DerivedValue,
+  R extends Event = NoEvent,
+  const G extends readonly Group[] = readonly [],
+>(
+  needs: { readonly request?: R; readonly groups?: G; readonly description?: string },
+  evaluate: (v: View<R, G>) => T,
+): Derived<View<R, G>, T> {
+  const copy = (view: View<R, G>): T => evaluate(view)
+  return Object.assign(copy, {
+    [DEFINITION]: 'derived',
+    request: needs.request ?? null,
+    groups: needs.groups ?? [],
+    description: needs.description ?? '',
+    source: evaluate,
+  } as const)
+}
+
+/** `unknown` where the request names the group's entity, otherwise what is wrong, as a type that no group satisfies. */
+type Resolvable<R extends Event, X extends Group> = X['sourceName'] extends R['name']
+  ? unknown
+  : X['entityKey'] extends keyof R['fields']
+    ? unknown
+    : { readonly error: `the request event has no field ${X['entityKey']}, which group ${X['name']} needs` }
+
+type ResolvableGroups<R extends Event, G extends readonly Group[]> = {
+  readonly groups: { readonly [I in keyof G]: Resolvable<R, G[I]> }
+}
+
+/** While the derived functions are still being inferred, `D` is its constraint; a policy is judged only after that. */
+type Settled<D> = string extends keyof D ? never : D
+
+export interface ServiceOptions<R extends Event, G extends readonly Group[], D> {
+  /** The event that a caller sends to be scored. */
+  readonly request: R
+  readonly groups: G
+  /** Features computed at request time, by name. */
+  readonly derived?: { readonly [N in keyof D]: (v: View<R, G>) => D[N] }
+  /** The name of the model; none for a service that answers features and rules only. */
+  readonly model?: string
+  readonly policy?: Policy<View<R, G> & { readonly derived: Settled<NoInfer<D>> }>
+  readonly description?: string
+}
+
+export interface Service<N extends string = string, V = unknown, D = unknown> {
+  readonly [DEFINITION]: 'service'
+  readonly [VALUE]: V & { readonly derived: D }
+  readonly name: N
+  readonly request: Event
+  readonly groups: readonly Group[]
+  readonly derived: Readonly<Record<string, unknown>>
+  readonly model: string | null
+  readonly policy: Policy | null
+  readonly description: string
+}
+
+/** What callers ask for: the features of some groups for one event, derived ones, a model's score and a decision. */
+export function service<
+  const N extends string,
+  R extends Event,
+  const G extends readonly Group[],
+  D extends Readonly<Record<string, DerivedValue>> = Readonly<Record<never, never>>,
+>(
+  name: N & NameRule<N>,
+  options: ServiceOptions<R, G, D> & ResolvableGroups<NoInfer<R>, NoInfer<G>>,
+): Service<N, View<R, G>, D> {
+  const made = {
+    [DEFINITION]: 'service',
+    name,
+    request: options.request,
+    groups: options.groups,
+    derived: options.derived ?? {},
+    model: options.model ?? null,
+    policy: options.policy ?? null,
+    description: options.description ?? '',
+  }
+  return made as unknown as Service<N, View<R, G>, D>
+}

@@ -1,0 +1,131 @@
+import type { FieldKind, Fields } from './fields.ts'
+import type { Duration, NameRule, VALUE } from './marks.ts'
+import { DEFINITION } from './marks.ts'
+import type { Feature, Rows } from './rows.ts'
+import { rows } from './rows.ts'
+
+type KeyKind = 'string' | 'int' | 'int64'
+
+/** Names of the fields of some kinds; with `O` false only of those that are always present. */
+type FieldNames<F extends Fields, K extends FieldKind, O extends boolean> = {
+  [N in keyof F]: F[N] extends { readonly kind: K; readonly optional: O } ? N : never
+}[keyof F] &
+  string
+
+export interface EventOptions<F extends Fields> {
+  readonly topic: string
+  /** The field that identifies an event: the same id and time again is a duplicate. */
+  readonly id: FieldNames<F, KeyKind, false>
+  /** The field with the time at which it happened. */
+  readonly time: FieldNames<F, 'timestamp', false>
+  /** The field that is the record key and so decides the partition; the id by default. */
+  readonly key?: FieldNames<F, KeyKind, false>
+  /** How far behind an entity's newest event an event still counts. */
+  readonly lateness: Duration
+  /** How far back in time features can be read; 5 minutes by default. */
+  readonly readBack?: Duration
+  /** How far ahead of the log's clock an event may be dated; 5 minutes by default. */
+  readonly clockSkew?: Duration
+  /** Of the topic, when it is made; 4 by default. */
+  readonly partitions?: number
+  /** What becomes of an event with a field that is not listed; refused by default. */
+  readonly unknownFields?: 'refuse' | 'ignore'
+  readonly fields: F
+  readonly description?: string
+}
+
+export interface Event<N extends string = string, F extends Fields = Fields> {
+  readonly [DEFINITION]: 'event'
+  readonly name: N
+  readonly fields: F
+  readonly options: Readonly<Record<string, unknown>>
+}
+
+/** A stream of events: a topic and the fields of its records. */
+export function event<const N extends string, const F extends Fields>(
+  name: N & NameRule<N>,
+  options: EventOptions<F>,
+): Event<N, F> {
+  return { [DEFINITION]: 'event', name, fields: options.fields, options: { ...options } }
+}
+
+export interface Entity<N extends string = string, K extends string = string> {
+  readonly [DEFINITION]: 'entity'
+  readonly name: N
+  readonly key: K
+  readonly description: string
+}
+
+/** Something that features are kept for, named by a key field of events. */
+export function entity<const N extends string, const K extends string>(
+  name: N & NameRule<N>,
+  options: { readonly key: K; readonly description?: string },
+): Entity<N, K> {
+  return { [DEFINITION]: 'entity', name, key: options.key, description: options.description ?? '' }
+}
+
+interface GroupBasics<E extends Entity, S extends Event> {
+  readonly entity: E
+  readonly source: S
+  /** The oldest that the source's progress may be before a value counts as stale; 1 minute by default. */
+  readonly maxAge?: Duration
+  readonly description?: string
+}
+
+/** The field that holds the entity's key; must be said where the source has no field with the entity's key name. */
+type GroupKey<E extends Entity, S extends Event> = E['key'] extends keyof S['fields']
+  ? { readonly key?: FieldNames<S['fields'], KeyKind, boolean> }
+  : { readonly key: FieldNames<S['fields'], KeyKind, boolean> }
+
+type FeatureMap = Readonly<Record<string, Feature>>
+type FeatureValues<M extends FeatureMap> = { readonly [N in keyof M]: M[N][typeof VALUE] }
+
+/** Features of one entity from one source. `S` is the source's name, `K` the entity's key, `V` the features' values. */
+export interface Group<N extends string = string, S extends string = string, K extends string = string, V = unknown> {
+  readonly [DEFINITION]: 'group'
+  readonly [VALUE]: V
+  readonly name: N
+  readonly sourceName: S
+  readonly entityKey: K
+  readonly entity: Entity
+  readonly source: Event
+  readonly options: Readonly<Record<string, unknown>>
+  readonly features: Readonly<Record<string, unknown>>
+  /** What the function that lists the features threw; null for nothing. */
+  readonly failure: string | null
+}
+
+/**
+ * Windowed features of one entity from one source of events.
+ * @param build is given a column per field and the aggregators, and returns the features by name
+ */
+export function group<
+  const N extends string,
+  E extends Entity,
+  S extends Event,
+  const M extends FeatureMap,
+>(
+  name: N & NameRule<N>,
+  options: GroupBasics<E, S> & GroupKey<E, S>,
+  build: (e: Rows<S['fields']>) => M,
+): Group<N, S['name'], E['key'], FeatureValues<M>> {
+  let features: unknown = {}
+  let failure: string | null = null
+  try {
+    features = build(rows<S['fields']>())
+  } catch (error) {
+    failure = error instanceof Error ? error.message : String(error)
+  }
+  const { entity: of, source } = options
+  return {
+    [DEFINITION]: 'group',
+    name,
+    sourceName: source?.name,
+    entityKey: of?.key,
+    entity: of,
+    source,
+    options: { ...options },
+    features: typeof features === 'object' && features !== null ? features : {},
+    failure,
+  } as unknown as Group<N, S['name'], E['key'], FeatureValues<M>>
+}

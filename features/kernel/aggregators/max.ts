@@ -1,0 +1,34 @@
+import { defineAggregator, type AggregatorDescriptor, type Algebra } from './descriptor.ts'
+import { cellExtreme, numberExtremeCodec, type NumberExtreme } from './extreme.ts'
+import { isNumberCell, isScalarType, valueTypeText, type ScalarType } from './input-types.ts'
+
+/** `max(field)`. */
+export const max: AggregatorDescriptor = defineAggregator({
+  family: 'max',
+  kind: 'merge',
+  version: 1,
+  params: {},
+  doc: 'The greatest value that is not null and not NaN; strings by their UTF-8 bytes, false before true. Empty: null. Exact. State: 1 byte and the value.',
+  accepts: isScalarType,
+  valueType: inputType => `${valueTypeText(inputType)} | null`,
+  algebra: (inputType): Algebra<unknown> =>
+    isNumberCell(inputType) ? numberMax(inputType) : cellExtreme(inputType, 1),
+})
+
+function numberMax(type: ScalarType): Algebra<NumberExtreme> {
+  return {
+    ...numberExtremeCodec(type, -Infinity),
+    add: (state, input) => {
+      const value = input.cell as number | null
+      if (value !== null && value === value) {
+        state.seen = true
+        if (value > state.value) state.value = value
+      }
+      return state
+    },
+    merge: (left, right) => ({
+      value: right.value > left.value ? right.value : left.value,
+      seen: left.seen || right.seen,
+    }),
+  }
+}

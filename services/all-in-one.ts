@@ -1,0 +1,67 @@
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
+import type { BackgroundData, BackgroundMessage } from './background.ts'
+import type { ProcessSetup, RunningProcess } from './process.ts'
+import { startScorerProcess } from './scorer.ts'
+
+/** The whole system in one process. */
+export interface AllInOne extends RunningProcess {
+  readonly port: number
+  /** Counters of the background thread, at most a quarter of a second old. */
+  backgroundCounters(): ReadonlyMap<string, number>
+}
+
+async function startBackground(data: BackgroundData) {
+  const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js'
+  const worker = new Worker(new URL(`./background.${extension}`, import.meta.url), { workerData: data })
+  let counters: ReadonlyMap<string, number> = new Map()
+  const first = await new Promise<BackgroundMessage>((resolve, reject) => {
+    worker.once('error', reject)
+    worker.once('exit', code => reject(new Error(`the background thread ended early with code ${code}`)))
+    worker.once('message', resolve)
+  })
+  if (first.kind !== 'ready') {
+    await worker.terminate()
+    throw new Error(first.kind === 'failed' ? first.message : `the background thread answered ${first.kind}`)
+  }
+  worker.removeAllListeners('exit')
+  worker.removeAllListeners('error')
+  // A thread that dies takes the process with it: half a system that looks whole is worse than none.
+  worker.on('error', error => {
+    throw error
+  })
+  const stopped = Promise.withResolvers<void>()
+  worker.on('message', (message: BackgroundMessage) => {
+    if (message.kind === 'counters') counters = new Map(message.counters)
+    else if (message.kind === 'stopped') stopped.resolve()
+  })
+  return {
+    about: first.about,
+    counters: () => counters,
+    stop: async () => {
+      worker.postMessage('stop')
+      await Promise.race([stopped.promise, once(worker, 'exit')])
+      await worker.terminate()
+    },
+  }
+}
+
+/** Scoring on this thread, everything else on another, so that no flush or insert delays an answer. */
+export async function startAllInOne(setup: ProcessSetup, level: BackgroundData['level']): Promise<AllInOne> {
+  const background = await startBackground({ config: setup.config, level })
+  try {
+    const scorer = await startScorerProcess(setup)
+    return {
+      about: [...background.about, scorer.about].join('; '),
+      port: scorer.port,
+      backgroundCounters: background.counters,
+      stop: async () => {
+        await scorer.stop()
+        await background.stop()
+      },
+    }
+  } catch (error) {
+    await background.stop()
+    throw error
+  }
+}

@@ -1,0 +1,47 @@
+import { Command, CommanderError } from 'commander'
+import { PortError } from '../../topology/ports/errors.ts'
+import { InputError } from '../../topology/jobs/rows.ts'
+import { UsageError } from '../load.ts'
+import { addBacktestCommand } from './backtest.ts'
+import { addDemoCommand } from './demo.ts'
+import { addDriftCommand } from './drift.ts'
+import { addImportCommand } from './import.ts'
+import { addInitCommand } from './init-command.ts'
+import { addPlanCommand } from './plan.ts'
+import { addRunCommand } from './run.ts'
+import { addSqlCommand } from './sql.ts'
+
+function createProgram(): Command {
+  const program = new Command('headwater')
+    .description(
+      'A streaming feature store and scoring engine: features, scores, history and drift from one definition.',
+    )
+    .showHelpAfterError('(add --help for what the command takes)')
+    .exitOverride()
+  addInitCommand(program)
+  addPlanCommand(program)
+  addRunCommand(program)
+  addImportCommand(program)
+  addBacktestCommand(program)
+  addSqlCommand(program)
+  addDriftCommand(program)
+  addDemoCommand(program)
+  return program
+}
+
+/** Errors that a user can act on are printed as one message; anything else keeps its stack. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode
+  if (error instanceof UsageError || error instanceof PortError || error instanceof InputError) {
+    process.stderr.write(`headwater: ${error.message}\n`)
+    return 1
+  }
+  process.stderr.write(`headwater: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
+  return 1
+}
+
+try {
+  await createProgram().parseAsync(process.argv)
+} catch (error) {
+  process.exitCode = report(error)
+}

@@ -1,0 +1,56 @@
+import { Argument } from 'commander'
+import type { Command } from 'commander'
+import { startAllInOne } from '../all-in-one.ts'
+import { startDriftMonitor } from '../drift-monitor.ts'
+import { startFeatureWorker } from '../feature-worker.ts'
+import { loadConfig, loadDefinitions } from '../load.ts'
+import type { CommonFlags } from '../load.ts'
+import { startOfflineWriter } from '../offline-writer.ts'
+import type { ProcessSetup, RunningProcess } from '../process.ts'
+import { startScorerProcess } from '../scorer.ts'
+import { createTelemetry } from '../telemetry.ts'
+import { withConfigFlags } from './options.ts'
+
+const PROCESSES: Readonly<Record<string, (setup: ProcessSetup) => Promise<RunningProcess>>> = {
+  'feature-worker': startFeatureWorker,
+  'offline-writer': startOfflineWriter,
+  scorer: startScorerProcess,
+  'drift-monitor': startDriftMonitor,
+  all: setup => startAllInOne(setup, 'info'),
+}
+
+/** Resolves at the first SIGINT or SIGTERM; a second one ends the process at once. */
+function untilSignal(): Promise<string> {
+  return new Promise(resolve => {
+    let asked = false
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.on(signal, () => {
+        if (asked) process.exit(130)
+        asked = true
+        resolve(signal)
+      })
+    }
+  })
+}
+
+/** `headwater run <process>`: until it is told to stop. */
+export function addRunCommand(program: Command): void {
+  const command = program
+    .command('run')
+    .description('start a process of the system, or all of them in one; stops at Ctrl-C with nothing lost')
+    .addArgument(new Argument('<process>', 'what to start').choices(Object.keys(PROCESSES)))
+  withConfigFlags(command).action(async (name: string, flags: CommonFlags) => {
+    const { config, shipped } = await loadConfig(flags)
+    if (shipped) process.stderr.write('no headwater.config.ts here: running the shipped definitions\n')
+    const project = await loadDefinitions(config)
+    const start = PROCESSES[name]
+    if (start === undefined) throw new Error(`no process ${name}`)
+    const stopAsked = untilSignal()
+    const running = await start({ config, project, telemetry: createTelemetry('info') })
+    process.stdout.write(`ready: ${running.about}; plan ${project.plan.hash.slice(0, 12)}\n`)
+    const signal = await stopAsked
+    process.stdout.write(`${signal}: finishing\n`)
+    await running.stop()
+    process.stdout.write('stopped\n')
+  })
+}

@@ -1,0 +1,21 @@
+import { startDriftMonitoring } from '../topology/runtime/drift.ts'
+import { awaitOfflineStore } from '../topology/runtime/offline.ts'
+import { startOn } from './process.ts'
+import type { ProcessSetup, RunningProcess } from './process.ts'
+
+const MAX_WAIT_MS = 30_000
+
+/** Scores in, drift counts and statistics out. */
+export async function startDriftMonitor(setup: ProcessSetup): Promise<RunningProcess> {
+  return await startOn(setup, async context => {
+    const offline = await awaitOfflineStore(context.config, MAX_WAIT_MS)
+    const monitor = await startDriftMonitoring(context, offline)
+    return {
+      about: `drift monitor of ${monitor.models} models`,
+      stop: async () => {
+        await monitor.stop()
+        await offline.close()
+      },
+    }
+  })
+}

@@ -1,0 +1,217 @@
+import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client'
+import { ClickHouseError, createClient } from '@clickhouse/client'
+import { randomUUID } from 'node:crypto'
+import { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { PortError } from '../../../ports/errors.ts'
+import type { OfflineStore } from '../../../ports/offline-store.ts'
+import { jsonRow } from '../../json-rows.ts'
+
+/** Where ClickHouse is and how to speak to it; the same for a server and for the embedded engine. */
+export interface ClickHouseOptions {
+  readonly url: string
+  /** Made when absent. */
+  readonly database?: string
+  readonly username?: string
+  readonly password?: string
+  /** Attempts of a call that is safe to repeat, the first included. */
+  readonly maxAttempts?: number
+  /** Wait before the first repetition; doubled each time. */
+  readonly retryDelayMs?: number
+  readonly requestTimeoutMs?: number
+  readonly maxOpenConnections?: number
+  /** gzip both ways; worth it over a network, not on loopback. */
+  readonly compression?: boolean
+  readonly settings?: Readonly<Record<string, string | number | boolean>>
+}
+
+/** What every statement is sent with, so that answers do not depend on a server's configuration. */
+const SETTINGS: ClickHouseSettings = {
+  async_insert: 0,
+  join_use_nulls: 1,
+  join_algorithm: 'hash',
+  output_format_json_quote_64bit_integers: 1,
+  output_format_json_quote_denormals: 1,
+}
+
+/** What rows are inserted with: nothing is left out or filled in silently. */
+const INSERT_SETTINGS: ClickHouseSettings = {
+  ...SETTINGS,
+  wait_end_of_query: 1,
+  input_format_skip_unknown_fields: 0,
+  input_format_null_as_default: 0,
+  // An import may span many months; the default refuses blocks of more than 100 partitions.
+  max_partitions_per_insert_block: '10000',
+}
+
+const REFUSED = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'])
+const BROKEN = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'UND_ERR_SOCKET'])
+
+function connectionFailure(error: unknown): 'refused' | 'broken' | null {
+  if (error instanceof ClickHouseError) return null
+  const code = (error as { readonly code?: unknown }).code
+  if (typeof code === 'string' && REFUSED.has(code)) return 'refused'
+  if (typeof code === 'string' && BROKEN.has(code)) return 'broken'
+  const inner: unknown = error instanceof AggregateError ? error.errors[0] : null
+  if (inner !== null && inner !== undefined) return connectionFailure(inner)
+  return error instanceof Error && /socket hang up|aborted|ECONNRESET|Timeout error/.test(error.message)
+    ? 'broken'
+    : null
+}
+
+function shortened(sql: string): string {
+  const line = sql.replaceAll(/\s+/g, ' ').trim()
+  return line.length <= 200 ? line : `${line.slice(0, 200)}…`
+}
+
+function toPortError(error: unknown, url: string, what: string): PortError {
+  if (error instanceof PortError) return error
+  if (error instanceof ClickHouseError) {
+    const message = `ClickHouse refused ${what}: Code: ${error.code}. DB::Exception: ${error.message.trim()} (${error.type ?? 'UNKNOWN'})`
+    return new PortError('QUERY_FAILED', message, { cause: error })
+  }
+  const text =
+    error instanceof Error ? error.message || String((error as { code?: unknown }).code ?? error.name) : String(error)
+  if (connectionFailure(error) !== null) {
+    const message = `Cannot reach ClickHouse at ${url} (${text}) for ${what}. Check that it runs and that the address is right.`
+    return new PortError('STORE_UNAVAILABLE', message, { cause: error })
+  }
+  return new PortError('QUERY_FAILED', `ClickHouse at ${url} did not answer ${what}: ${text}`, { cause: error })
+}
+
+/** A name as ClickHouse quotes it; `a.b` names a table of a database. */
+function quotedTable(table: string): string {
+  return table
+    .split('.')
+    .map(part => `\`${part.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``)
+    .join('.')
+}
+
+const PIECE_BYTES = 64 * 1024
+
+function* pieces(rows: readonly Readonly<Record<string, unknown>>[]): Generator<Buffer> {
+  let lines: string[] = []
+  let length = 0
+  for (const row of rows) {
+    const line = jsonRow(row)
+    lines.push(line)
+    length += line.length + 1
+    if (length < PIECE_BYTES) continue
+    yield Buffer.from(`${lines.join('\n')}\n`)
+    lines = []
+    length = 0
+  }
+  if (lines.length > 0) yield Buffer.from(`${lines.join('\n')}\n`)
+}
+
+/** The store without the making of its database; for tools that only read and write files. */
+export function connectClickHouse(options: ClickHouseOptions): OfflineStore {
+  const attempts = options.maxAttempts ?? 4
+  const database = options.database ?? 'default'
+  const client: ClickHouseClient = createClient({
+    url: options.url,
+    database,
+    username: options.username ?? 'default',
+    password: options.password ?? '',
+    application: 'headwater',
+    request_timeout: options.requestTimeoutMs ?? 600_000,
+    max_open_connections: options.maxOpenConnections ?? 16,
+    compression: { request: options.compression ?? false, response: options.compression ?? false },
+    clickhouse_settings: { ...SETTINGS, ...options.settings },
+    log: { level: 127 },
+  })
+  let closed = false
+
+  const attempt = async <T>(what: string, repeatable: boolean, work: () => Promise<T>): Promise<T> => {
+    for (let tried = 1; ; tried += 1) {
+      if (closed) throw new PortError('CLOSED', `The offline store at ${options.url} is closed.`)
+      try {
+        return await work()
+      } catch (error) {
+        const failure = connectionFailure(error)
+        const again = failure === 'refused' || (failure === 'broken' && repeatable)
+        if (!again || tried >= attempts) throw toPortError(error, options.url, what)
+        await sleep((options.retryDelayMs ?? 50) * 2 ** (tried - 1))
+      }
+    }
+  }
+  const queryParams = (params: Readonly<Record<string, unknown>> | undefined) =>
+    params === undefined ? {} : { query_params: { ...params }, use_multipart_params_auto: true }
+
+  return {
+    url: options.url,
+    command(sql, params) {
+      return attempt(`the statement "${shortened(sql)}"`, false, async () => {
+        await client.command({ query: sql, ...queryParams(params), clickhouse_settings: { wait_end_of_query: 1 } })
+      })
+    },
+    query<Row>(sql: string, params?: Readonly<Record<string, unknown>>) {
+      return attempt(`the query "${shortened(sql)}"`, true, async () => {
+        const result = await client.query({ query: sql, format: 'JSONEachRow', ...queryParams(params) })
+        return await result.json<Row>()
+      })
+    },
+    async *stream<Row>(sql: string, params?: Readonly<Record<string, unknown>>) {
+      const what = `the query "${shortened(sql)}"`
+      const result = await attempt(what, true, () =>
+        client.query({ query: sql, format: 'JSONEachRow', ...queryParams(params) }),
+      )
+      const rows = result.stream<Row>()
+      try {
+        for await (const chunk of rows) yield chunk.map(row => row.json())
+      } catch (error) {
+        throw toPortError(error, options.url, what)
+      } finally {
+        rows.destroy()
+        result.close()
+      }
+    },
+    async insert(table, rows, token) {
+      if (rows.length === 0) return
+      const what = `${rows.length} rows for the table ${table}`
+      const dedup = token === undefined ? {} : { insert_deduplication_token: token }
+      await attempt(what, token !== undefined, async () => {
+        await client.insert({
+          table: quotedTable(table),
+          values: Readable.from(pieces(rows), { objectMode: false }),
+          format: 'JSONEachRow',
+          clickhouse_settings: { ...INSERT_SETTINGS, ...dedup },
+        })
+      })
+    },
+    export(sql, format) {
+      return attempt(`the query "${shortened(sql)}"`, true, async () => {
+        if (!/^[A-Za-z0-9]+$/.test(format)) throw new PortError('QUERY_FAILED', `'${format}' is no name of a format.`)
+        const query = `${sql.trimEnd().replace(/;$/, '')}\nFORMAT ${format}`
+        const result = await client.exec({ query, query_id: randomUUID() })
+        return result.stream
+      })
+    },
+    async close() {
+      closed = true
+      await client.close()
+    },
+  }
+}
+
+/**
+ * The offline store on ClickHouse's HTTP interface, through the official client: a server, or the embedded engine that
+ * some process serves. Makes the database when absent.
+ *
+ * `QUERY_FAILED` carries ClickHouse's own text and code, `STORE_UNAVAILABLE` means it was not reached after the bounded
+ * number of attempts. A call that did not reach the server is always repeated; one whose connection broke only when
+ * that is safe: reads, and inserts with a token.
+ *
+ * In rows, decimals come as numbers (exact up to 15 digits; select `toString(x)` for more) and a double that is not a
+ * number or is infinite comes as the string `nan`, `inf` or `-inf`, which `insert` accepts in turn.
+ */
+export async function openClickHouseOfflineStore(options: ClickHouseOptions): Promise<OfflineStore> {
+  const database = options.database ?? 'headwater'
+  const setup = connectClickHouse({ ...options, database: 'default' })
+  try {
+    await setup.command('CREATE DATABASE IF NOT EXISTS {name:Identifier}', { name: database })
+  } finally {
+    await setup.close()
+  }
+  return connectClickHouse({ ...options, database })
+}

@@ -1,0 +1,148 @@
+import { createHash } from 'node:crypto'
+import { encodeJsonEvent, eventDecoder, keyText } from '../../features/plan/event.ts'
+import type { SourcePlan } from '../../features/plan/plan.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { EventLog, NewRecord } from '../ports/event-log.ts'
+import type { TableFiles } from '../ports/table-file.ts'
+import { deadLetterTopic } from '../topology.ts'
+import { InputError, rowMapper } from './rows.ts'
+
+/** When an imported row became known: at its event time, now, or as a column of milliseconds says. */
+export type Arrival = { readonly kind: 'event' } | { readonly kind: 'now' } | { readonly kind: 'column'; readonly name: string }
+
+export interface ImportOptions {
+  readonly source: SourcePlan
+  readonly path: string
+  readonly arrival: Arrival
+  /** The rows are a table's current content: id and time are filled in where the file has none. */
+  readonly snapshot: boolean
+  readonly log: EventLog
+  readonly files: TableFiles
+  readonly clock: Clock
+  readonly onProgress: (done: ImportSummary, total: number | null) => void
+}
+
+export interface ImportSummary {
+  readonly rows: number
+  readonly appended: number
+  /** Rows that are not valid events: written to the dead-letter topic with file, row and reason. */
+  readonly refused: number
+  /** Rows whose time is before that of an earlier row. */
+  readonly outOfOrder: number
+  readonly firstRefusals: readonly string[]
+}
+
+const MAX_BATCH_RECORDS = 5_000
+const MAX_REPORTED_REFUSALS = 5
+
+/** Fills in what a snapshot's rows lack: an id from the row's content, and one time for all. */
+function completeSnapshot(source: SourcePlan, fields: Record<string, unknown>, nowMs: number): void {
+  fields[source.timeField] ??= nowMs
+  if (fields[source.idField] === undefined) {
+    const text = JSON.stringify(fields, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))
+    fields[source.idField] = `snapshot-${createHash('sha256').update(text).digest('hex').slice(0, 24)}`
+  }
+}
+
+function arrivalOf(
+  arrival: Arrival,
+  row: Readonly<Record<string, unknown>>,
+  eventTimeMs: number,
+  nowMs: number,
+  path: string,
+): number {
+  if (arrival.kind === 'event') return eventTimeMs
+  if (arrival.kind === 'now') return nowMs
+  const value = Number(row[arrival.name])
+  if (Number.isSafeInteger(value) && value > 0) return value
+  throw new InputError(`${path}: column ${arrival.name} must hold UTC milliseconds, found ${JSON.stringify(row[arrival.name])}`)
+}
+
+/**
+ * Streams a file into the log in file order. A row's arrival time is made monotone over the whole file, so that "known
+ * at" is the same prefix in every partition.
+ */
+export async function importFile(options: ImportOptions): Promise<ImportSummary> {
+  const { source, path, arrival, log, clock } = options
+  const file = await options.files.open(path)
+  try {
+    const supplied = options.snapshot ? [source.idField, source.timeField] : []
+    const extra = arrival.kind === 'column' ? [arrival.name] : []
+    if (arrival.kind === 'column' && !file.columns.some(column => column.name === arrival.name)) {
+      throw new InputError(`${path} has no column ${arrival.name}, which --arrival names`)
+    }
+    const mapper = rowMapper(path, file, source, supplied, extra)
+    const decoder = eventDecoder(source)
+    const keyIndex = source.fields.findIndex(field => field.name === source.keyField)
+    const startedAtMs = clock.nowMs()
+    let summary = { rows: 0, appended: 0, refused: 0, outOfOrder: 0, firstRefusals: [] as string[] }
+    let newest = Number.NEGATIVE_INFINITY
+    let arrivalMs = Number.NEGATIVE_INFINITY
+    let pending: NewRecord[] = []
+
+    const flush = async () => {
+      if (pending.length > 0) await log.append(pending)
+      pending = []
+      options.onProgress(summary, file.rowCount)
+    }
+    for await (const rows of file.rows()) {
+      for (const row of rows) {
+        const fields = mapper.toFields(row)
+        if (options.snapshot) completeSnapshot(source, fields, startedAtMs)
+        const decoded = decoder.decodeFields(fields, null)
+        summary = { ...summary, rows: summary.rows + 1 }
+        if (!decoded.ok) {
+          pending.push(refusal(source, path, summary.rows, fields, decoded.code, decoded.reason))
+          summary = refused(summary, decoded.reason)
+        } else {
+          const { event } = decoded
+          if (event.time < newest) summary = { ...summary, outOfOrder: summary.outOfOrder + 1 }
+          newest = Math.max(newest, event.time)
+          arrivalMs = Math.max(arrivalMs, arrivalOf(arrival, row, event.time, startedAtMs, path))
+          pending.push({
+            topic: source.topic,
+            key: keyText(event.cells[keyIndex] ?? null),
+            value: encodeJsonEvent(source, event),
+            arrivalMs,
+          })
+          summary = { ...summary, appended: summary.appended + 1 }
+        }
+        if (pending.length >= MAX_BATCH_RECORDS) await flush()
+      }
+    }
+    await flush()
+    if (summary.rows === 0) throw new InputError(`${path} holds no rows`)
+    return summary
+  } finally {
+    await file.close()
+  }
+}
+
+function refused(
+  summary: ImportSummary & { firstRefusals: string[] },
+  reason: string,
+): ImportSummary & { firstRefusals: string[] } {
+  const room = summary.firstRefusals.length < MAX_REPORTED_REFUSALS
+  return {
+    ...summary,
+    refused: summary.refused + 1,
+    firstRefusals: room ? [...summary.firstRefusals, `row ${summary.rows}: ${reason}`] : summary.firstRefusals,
+  }
+}
+
+function refusal(
+  source: SourcePlan,
+  path: string,
+  row: number,
+  fields: Readonly<Record<string, unknown>>,
+  code: string,
+  reason: string,
+): NewRecord {
+  const text = JSON.stringify(fields, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))
+  return {
+    topic: deadLetterTopic(source),
+    key: `${path}:${row}`,
+    value: new TextEncoder().encode(text),
+    headers: { 'hw-source': source.name, 'hw-file': path, 'hw-row': String(row), 'hw-code': code, 'hw-reason': reason },
+  }
+}

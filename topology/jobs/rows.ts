@@ -1,0 +1,65 @@
+import type { FieldPlan, SourcePlan } from '../../features/plan/plan.ts'
+import type { TableFile } from '../ports/table-file.ts'
+
+/** A file or a flag does not fit the source; the message names the column and the remedy. */
+export class InputError extends Error {
+  readonly code = 'INPUT_INVALID'
+  constructor(message: string) {
+    super(message)
+    this.name = 'InputError'
+  }
+}
+
+/** Turns a file's rows into events' fields: by column name, with ClickHouse's 64-bit texts made numbers where they fit. */
+export interface RowMapper {
+  toFields(row: Readonly<Record<string, unknown>>): Record<string, unknown>
+}
+
+function convert(field: FieldPlan, value: unknown): unknown {
+  if (value === undefined || value === null) return null
+  const { kind } = field.type
+  if (typeof value === 'string' && (kind === 'int' || kind === 'timestamp') && /^-?\d{1,16}$/.test(value)) {
+    return Number(value)
+  }
+  if (kind === 'boolean' && (value === 0 || value === 1)) return value === 1
+  if (kind === 'int64' && typeof value === 'string' && /^-?\d+$/.test(value)) return BigInt(value)
+  if (kind === 'int64' && typeof value === 'number' && Number.isSafeInteger(value)) return BigInt(value)
+  if (kind === 'string' && typeof value !== 'string') return String(value)
+  return value
+}
+
+/**
+ * Checks a file's columns against a source, all problems in one error. `supplied` names fields that the caller fills in
+ * itself; columns in `extra` are known to the caller and not fields.
+ */
+export function rowMapper(
+  path: string,
+  file: TableFile,
+  source: SourcePlan,
+  supplied: readonly string[],
+  extra: readonly string[],
+): RowMapper {
+  const columns = new Set(file.columns.map(column => column.name))
+  const missing = source.fields.filter(f => !f.optional && !columns.has(f.name) && !supplied.includes(f.name))
+  const fields = source.fields.filter(field => columns.has(field.name))
+  const known = new Set([...source.fields.map(field => field.name), ...extra])
+  const unknown = [...columns].filter(name => !known.has(name))
+  const problems: string[] = []
+  if (missing.length > 0) problems.push(`lacks the columns ${missing.map(f => f.name).join(', ')}`)
+  if (unknown.length > 0 && source.unknownFields === 'refuse') {
+    problems.push(
+      `has columns that are no fields of it: ${unknown.join(', ')} (drop them, or set unknownFields: 'ignore' on the event)`,
+    )
+  }
+  if (problems.length > 0) throw new InputError(`${path} does not fit event "${source.name}": it ${problems.join('; it ')}`)
+  return {
+    toFields: row => {
+      const out: Record<string, unknown> = {}
+      for (const field of fields) {
+        const value = convert(field, row[field.name])
+        if (value !== null) out[field.name] = value
+      }
+      return out
+    },
+  }
+}

@@ -1,0 +1,49 @@
+import { EMPTY_CATALOGUE, bindPlan, placePlan } from '../../features/plan/units.ts'
+import type { BoundPlan, Catalogue, TopicStanding } from '../../features/plan/units.ts'
+import type { Plan } from '../../features/plan/plan.ts'
+import type { EventLog } from '../ports/event-log.ts'
+import type { OnlineStore } from '../ports/online-store.ts'
+import { topologyOf } from '../topology.ts'
+
+const DOCUMENT = 'catalogue'
+const MAX_ATTEMPTS = 20
+
+async function standingOf(log: EventLog, topic: string): Promise<TopicStanding> {
+  const info = await log.describe(topic)
+  if (info === null) throw new Error(`topic ${topic} does not exist`)
+  const bounds = await Promise.all(Array.from({ length: info.partitions }, (_, p) => log.bounds(topic, p)))
+  return {
+    incarnation: info.incarnation,
+    startOffsets: bounds.map(b => b.startOffset),
+    endOffsets: bounds.map(b => b.endOffset),
+  }
+}
+
+/** The catalogue as stored, without changing it. */
+export async function readCatalogue(store: OnlineStore): Promise<Catalogue> {
+  const text = await store.readDocument(DOCUMENT)
+  return text === null ? EMPTY_CATALOGUE : (JSON.parse(text) as Catalogue)
+}
+
+/**
+ * Makes the topics a plan needs, gives its features stored units (creating those that are missing), and binds the
+ * plan to them. Safe to run in several processes at once.
+ */
+export async function preparePlan(
+  plan: Plan,
+  log: EventLog,
+  store: OnlineStore,
+): Promise<{ readonly bound: BoundPlan; readonly catalogue: Catalogue }> {
+  await log.ensureTopics(topologyOf(plan).topics)
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    const text = await store.readDocument(DOCUMENT)
+    const current = text === null ? EMPTY_CATALOGUE : (JSON.parse(text) as Catalogue)
+    const standings = new Map<string, TopicStanding>()
+    for (const source of plan.sources) standings.set(source.name, await standingOf(log, source.topic))
+    const catalogue = placePlan(plan, current, standings)
+    if (catalogue === current || (await store.writeDocument(DOCUMENT, text, JSON.stringify(catalogue)))) {
+      return { bound: bindPlan(plan, catalogue), catalogue }
+    }
+  }
+  throw new Error(`the catalogue of units changed under ${MAX_ATTEMPTS} attempts to extend it`)
+}

@@ -1,0 +1,61 @@
+import type { Project } from '../../features/plan/compile.ts'
+import type { BoundPlan, Catalogue } from '../../features/plan/units.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { EventLog } from '../ports/event-log.ts'
+import type { OnlineStore } from '../ports/online-store.ts'
+import type { Telemetry } from '../ports/telemetry.ts'
+import { preparePlan } from './catalogue.ts'
+import type { Config } from './config.ts'
+import { openEventLog, openOnlineStore } from './stores.ts'
+
+/** What every process of one system shares: its plan, bound to stored units, and the log and store it runs on. */
+export interface RuntimeContext {
+  readonly config: Config
+  readonly project: Project
+  readonly bound: BoundPlan
+  readonly catalogue: Catalogue
+  readonly log: EventLog
+  readonly store: OnlineStore
+  readonly clock: Clock
+  readonly telemetry: Telemetry
+  close(): Promise<void>
+}
+
+/** Something that runs until it is stopped; `stop` resolves when nothing of it is left undone. */
+export interface Running {
+  stop(): Promise<void>
+}
+
+/** Opens the stores, makes the topics and units that the plan needs. */
+export async function openContext(
+  config: Config,
+  project: Project,
+  clock: Clock,
+  telemetry: Telemetry,
+): Promise<RuntimeContext> {
+  const log = await openEventLog(config, clock)
+  const store = await openOnlineStore(config, clock)
+  const { bound, catalogue } = await preparePlan(project.plan, log, store)
+  return {
+    config,
+    project,
+    bound,
+    catalogue,
+    log,
+    store,
+    clock,
+    telemetry,
+    close: async () => {
+      await store.close()
+      await log.close()
+    },
+  }
+}
+
+/** How consumers report a partition that stopped or is tried again. */
+export function consumerErrors(telemetry: Telemetry, process: string) {
+  return (error: Error, topic: string, partition: number): void => {
+    telemetry.count('consumer_errors', 1, { process, topic })
+    telemetry.log('error', `${process}: ${error.message}`, { topic, partition })
+  }
+}

@@ -1,0 +1,108 @@
+import type { Batch, ConsumerControl, ConsumerHandlers, EventLog, LogRecord, NewRecord } from '../ports/event-log.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { OfflineStore } from '../ports/offline-store.ts'
+import type { Telemetry } from '../ports/telemetry.ts'
+
+export interface TableRow {
+  readonly table: string
+  readonly row: Readonly<Record<string, unknown>>
+}
+
+/** What one record becomes: rows, and where it was not valid a record for the dead-letter topic. */
+export interface MappedRecord {
+  readonly rows: readonly TableRow[]
+  readonly deadLetter: NewRecord | null
+}
+
+export interface OfflineWriterLimits {
+  /** Rows held in memory before they are written, over all partitions. */
+  readonly maxBufferedRows: number
+  /** The longest a row waits for company. */
+  readonly flushIntervalMs: number
+}
+
+export const OFFLINE_WRITER_LIMITS: OfflineWriterLimits = { maxBufferedRows: 50_000, flushIntervalMs: 1_000 }
+
+export interface OfflineWriterOptions {
+  /** By topic: how its records are mapped. */
+  readonly mappers: ReadonlyMap<string, (record: LogRecord, incarnation: string) => MappedRecord>
+  readonly log: EventLog
+  readonly offline: OfflineStore
+  readonly clock: Clock
+  readonly telemetry: Telemetry
+  readonly limits: OfflineWriterLimits
+}
+
+/**
+ * Copies topics into tables: rows first, then dead letters, then the offset. A crash in between writes some of them
+ * again, which the tables collapse by position.
+ */
+export function createOfflineWriter(options: OfflineWriterOptions): ConsumerHandlers {
+  const { clock, log, offline, telemetry, limits } = options
+  const rows = new Map<string, Readonly<Record<string, unknown>>[]>()
+  const deadLetters: NewRecord[] = []
+  const ends = new Map<string, { topic: string; partition: number; offset: number }>()
+  let buffered = 0
+  let oldestAtMs = 0
+
+  function take(batch: Batch): void {
+    const mapper = options.mappers.get(batch.topic)
+    if (mapper === undefined) throw new Error(`no mapper for topic ${batch.topic}`)
+    const done = ends.get(`${batch.topic}/${batch.partition}`)?.offset ?? -1
+    for (const record of batch.records) {
+      if (record.offset < done) continue
+      const mapped = mapper(record, batch.incarnation)
+      for (const { table, row } of mapped.rows) {
+        let list = rows.get(table)
+        if (list === undefined) rows.set(table, (list = []))
+        list.push(row)
+        buffered++
+      }
+      if (mapped.deadLetter !== null) {
+        deadLetters.push(mapped.deadLetter)
+        telemetry.count('offline_writer_dead_letters', 1, { topic: batch.topic })
+      }
+    }
+    if (ends.size === 0) oldestAtMs = clock.nowMs()
+    ends.set(`${batch.topic}/${batch.partition}`, {
+      topic: batch.topic,
+      partition: batch.partition,
+      offset: batch.nextOffset,
+    })
+  }
+
+  async function flush(control: ConsumerControl): Promise<void> {
+    for (const [table, list] of rows) {
+      await offline.insert(table, list)
+      telemetry.count('offline_writer_rows', list.length, { table })
+      buffered -= list.length
+      rows.delete(table)
+    }
+    if (deadLetters.length > 0) await log.append(deadLetters)
+    deadLetters.length = 0
+    for (const [key, end] of ends) {
+      await control.commit(end.topic, end.partition, end.offset)
+      ends.delete(key)
+    }
+    buffered = 0
+  }
+
+  let last: ConsumerControl | null = null
+  async function flushIfDue(control: ConsumerControl): Promise<void> {
+    last = control
+    if (ends.size === 0) return
+    if (buffered >= limits.maxBufferedRows || clock.nowMs() - oldestAtMs >= limits.flushIntervalMs) await flush(control)
+  }
+
+  return {
+    assigned: () => Promise.resolve(null),
+    batch: async (batch, control) => {
+      take(batch)
+      await flushIfDue(control)
+    },
+    idle: (_topic, _partition, _endOffset, control) => flushIfDue(control),
+    revoked: async () => {
+      if (last !== null && ends.size > 0) await flush(last)
+    },
+  }
+}

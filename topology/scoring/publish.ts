@@ -1,0 +1,62 @@
+import { encodeJsonEvent, eventDecoder, keyText } from '../../features/plan/event.ts'
+import type { Plan, SourcePlan } from '../../features/plan/plan.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { EventLog, NewRecord } from '../ports/event-log.ts'
+import { ServerError } from '../ports/server.ts'
+import type { ItemResult, PublishRequest, PublishedPosition, ServerHandlers } from '../ports/server.ts'
+
+interface PreparedSource {
+  readonly source: SourcePlan
+  readonly decoder: ReturnType<typeof eventDecoder>
+  readonly keyIndex: number
+}
+
+/**
+ * Writes checked events into their source's topic; an event that is not valid fails alone and is not written. Resolves
+ * when the valid ones are durable.
+ */
+export function createPublisher(plan: Plan, log: EventLog, clock: Clock): Pick<ServerHandlers, 'publishEvents'> {
+  const prepared = new Map<string, PreparedSource>()
+  for (const source of plan.sources) {
+    const keyIndex = source.fields.findIndex(field => field.name === source.keyField)
+    prepared.set(source.name, { source, decoder: eventDecoder(source), keyIndex })
+  }
+  return {
+    publishEvents: async (request: PublishRequest) => {
+      const target = prepared.get(request.source)
+      if (target === undefined) {
+        const known = [...prepared.keys()].join(', ') || 'none'
+        throw new ServerError('UNKNOWN_SOURCE', `source: there is no event "${request.source}"; the plan has ${known}`)
+      }
+      const { source, decoder, keyIndex } = target
+      const nowMs = clock.nowMs()
+      const records: NewRecord[] = []
+      const results: (ItemResult<PublishedPosition> | null)[] = request.events.map((fields, index) => {
+        const decoded = decoder.decodeFields(fields, nowMs)
+        if (!decoded.ok) {
+          const message = `events[${index}]: ${decoded.reason}`
+          return { ok: false, error: new ServerError('INVALID_EVENT', message) }
+        }
+        const key = keyText(decoded.event.cells[keyIndex] ?? null)
+        records.push({ topic: source.topic, key, value: encodeJsonEvent(source, decoded.event) })
+        return null
+      })
+      const positions = records.length === 0 ? [] : await append(log, records)
+      let next = 0
+      return results.map(result => {
+        if (result !== null) return result
+        const position = positions[next++] ?? { partition: -1, offset: -1 }
+        return { ok: true, answer: { topic: source.topic, ...position } }
+      })
+    },
+  }
+}
+
+async function append(log: EventLog, records: readonly NewRecord[]) {
+  try {
+    return await log.append(records)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new ServerError('LOG_UNAVAILABLE', `the events were not written: ${reason}`, { cause: error })
+  }
+}
