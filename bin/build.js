@@ -4,7 +4,7 @@
  * the same relative places.
  */
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join, relative, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -23,7 +23,6 @@ if (compiled.status !== 0) {
   process.stderr.write('The build failed: the compiler reports the errors above.\n')
   process.exit(1)
 }
-rewriteModuleUrls()
 let assets = 0
 for (const folder of folders) {
   for (const entry of readdirSync(join(root, folder), { recursive: true, withFileTypes: true })) {
@@ -36,14 +35,3 @@ for (const folder of folders) {
   }
 }
 process.stdout.write(`Built dist/ with ${assets} assets.\n`)
-
-/** The compiler rewrites imports; a worker's `new URL('./worker.ts', import.meta.url)` it leaves as it is. */
-function rewriteModuleUrls() {
-  for (const entry of readdirSync(dist, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile() || !entry.name.endsWith('.js')) continue
-    const file = join(entry.parentPath, entry.name)
-    const text = readFileSync(file, 'utf8')
-    const rewritten = text.replaceAll(/(new URL\(\s*['"]\.{1,2}\/[^'"]+)\.ts(['"],\s*import\.meta\.url)/g, '$1.js$2')
-    if (rewritten !== text) writeFileSync(file, rewritten)
-  }
-}

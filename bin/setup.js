@@ -6,7 +6,7 @@
  * Dependencies are installed with `npm ci` when node_modules is missing or differs from package-lock.json.
  */
 import { spawn } from 'node:child_process'
-import { existsSync, readFileSync, readdirSync, realpathSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync, realpathSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { becomeNode } from './pinned-node.js'
@@ -44,16 +44,18 @@ export function setupReason(root) {
 
 /**
  * @param {string} folder
- * @returns {number} packages unpacked so far
+ * @returns {number} size in MB of all files unpacked so far
  */
-function countPackages(folder) {
-  if (!existsSync(folder)) return 0
-  let count = 0
-  for (const name of readdirSync(folder)) {
-    if (name.startsWith('@')) count += readdirSync(join(folder, name)).length
-    else if (!name.startsWith('.')) count++
+function unpackedMegabytes(folder) {
+  let bytes = 0
+  try {
+    for (const file of readdirSync(folder, { recursive: true })) {
+      bytes += statSync(join(folder, String(file)), { throwIfNoEntry: false })?.size ?? 0
+    }
+  } catch {
+    // npm moves folders while it unpacks: what was seen so far is progress enough.
   }
-  return count
+  return Math.round(bytes / 1e6)
 }
 
 /**
@@ -68,7 +70,7 @@ export async function ensureDependencies(root) {
   const startedMs = Date.now()
   const timer = setInterval(() => {
     const seconds = Math.round((Date.now() - startedMs) / 1000)
-    process.stderr.write(`  ${seconds} s: ${countPackages(join(root, 'node_modules'))} packages unpacked\n`)
+    process.stderr.write(`  ${seconds} s: ${unpackedMegabytes(join(root, 'node_modules'))} MB unpacked\n`)
   }, progressIntervalMs)
   try {
     await npmInstall(root)

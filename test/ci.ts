@@ -6,6 +6,9 @@ import { runChecks } from './check.ts'
 
 const root = resolve(import.meta.dirname, '..')
 
+/** Names of test files to run, as vitest takes them; none for all. */
+const filters = process.argv.slice(2)
+
 /** What vitest's JSON reporter writes, as far as it is needed here. */
 interface Report {
   readonly numPassedTests: number
@@ -57,7 +60,7 @@ async function countTests(tally: Tally): Promise<void> {
 
 function runVitest(reportFile: string): Promise<number> {
   const runner = join(root, 'node_modules', 'vitest', 'vitest.mjs')
-  const args = [runner, 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${reportFile}`]
+  const args = [runner, 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${reportFile}`, ...filters]
   const child = spawn(process.execPath, args, { cwd: root, stdio: 'inherit', env: { ...process.env, CI: '1' } })
   return new Promise((done, fail) => {
     child.once('error', fail)

@@ -26,7 +26,13 @@ function field<K extends FieldKind, V>(
   type: FieldType & { readonly kind: K },
   options?: FieldOptions,
 ): Field<K, V, false> {
-  const made = { [DEFINITION]: 'field', kind: type.kind, type, optional: false, description: options?.description ?? '' }
+  const made = {
+    [DEFINITION]: 'field',
+    kind: type.kind,
+    type,
+    optional: false,
+    description: options?.description ?? '',
+  }
   return made as unknown as Field<K, V, false>
 }
 

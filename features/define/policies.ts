@@ -1,6 +1,7 @@
 import type { NameRule } from './marks.ts'
 import { DEFINITION } from './marks.ts'
-import type { DerivedValue, NoEvent, View } from './services.ts'
+import type { Value } from '../kernel/types.ts'
+import type { DerivedValue, View } from './services.ts'
 import type { Event, Group } from './sources.ts'
 
 /** A condition with an outcome. Null (unknown) does not match; a rule that throws is reported and does not match. */
@@ -33,7 +34,7 @@ export type PolicyView<R extends Event, G extends readonly Group[], D> = View<R,
 
 export interface PolicyOptions<R extends Event, G extends readonly Group[], D, O extends string> {
   readonly version?: string
-  /** What the rules look at; a service with this policy must have all of it. */
+  /** What the rules look at, for its types; a service with this policy must have all of it. */
   readonly request?: R
   readonly groups?: G
   readonly derived?: { readonly [N in keyof D]: (v: never) => D[N] }
@@ -47,14 +48,23 @@ export interface PolicyOptions<R extends Event, G extends readonly Group[], D, O
   readonly fallback: NoInfer<O>
 }
 
-/** Rules and thresholds that turn a score into an outcome. */
+/** A group of which nothing is known: its features have any values. */
+type AnyGroup = Group<string, string, string, Readonly<Record<string, Value>>>
+
+/**
+ * Rules and thresholds that turn a score into an outcome. With `request`, `groups` and `derived` the rules see exactly
+ * typed values; what is left out they see as any name with any value.
+ */
 export function policy<
   const N extends string,
   const O extends string,
-  R extends Event = NoEvent,
-  const G extends readonly Group[] = readonly [],
-  D extends Readonly<Record<string, DerivedValue>> = Readonly<Record<never, never>>,
->(name: N & NameRule<N>, options: PolicyOptions<R, G, D, O>): Policy<PolicyView<R, G, D>, O> {
+  R extends Event = Event,
+  const G extends readonly Group[] = readonly AnyGroup[],
+  D extends Readonly<Record<string, DerivedValue>> = Readonly<Record<string, DerivedValue>>,
+>(
+  name: N & NameRule<N>,
+  options: PolicyOptions<R, G, D, O>,
+): Policy<PolicyView<NoInfer<R>, NoInfer<G>, NoInfer<D>>, O> {
   const noThresholds: Readonly<Partial<Record<O, number>>> = Object.freeze({}) as never
   return {
     [DEFINITION]: 'policy',

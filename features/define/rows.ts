@@ -142,7 +142,9 @@ function overColumn(family: string): (input: unknown, window: unknown, options?:
 
 const OPERATORS: Readonly<Record<keyof Operators, (...args: readonly unknown[]) => Feature<never>>> = {
   count: (...args) =>
-    typeof args[0] === 'string' ? feature('count', null, args[0], args[1]) : overColumn('count')(args[0], args[1], args[2]),
+    typeof args[0] === 'string'
+      ? feature('count', null, args[0], args[1])
+      : overColumn('count')(args[0], args[1], args[2]),
   sum: overColumn('sum'),
   mean: overColumn('mean'),
   min: overColumn('min'),

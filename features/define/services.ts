@@ -26,6 +26,8 @@ export interface Derived<V, T extends DerivedValue> {
   readonly request: Event | null
   readonly groups: readonly Group[]
   readonly description: string
+  /** The author's function. */
+  readonly source: (view: V) => T
 }
 
 /**

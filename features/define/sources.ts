@@ -99,12 +99,7 @@ export interface Group<N extends string = string, S extends string = string, K e
  * Windowed features of one entity from one source of events.
  * @param build is given a column per field and the aggregators, and returns the features by name
  */
-export function group<
-  const N extends string,
-  E extends Entity,
-  S extends Event,
-  const M extends FeatureMap,
->(
+export function group<const N extends string, E extends Entity, S extends Event, const M extends FeatureMap>(
   name: N & NameRule<N>,
   options: GroupBasics<E, S> & GroupKey<E, S>,
   build: (e: Rows<S['fields']>) => M,

@@ -48,7 +48,10 @@ function wrong(expected: string, found: unknown): Refusal {
 function readString(value: unknown): Cell | Refusal {
   if (typeof value !== 'string') return wrong('a string', value)
   if (value.length * 3 > maxStringBytes && utf8Length(value) > maxStringBytes) {
-    return new Refusal('STRING_TOO_LONG', `the string has ${utf8Length(value)} bytes, at most ${maxStringBytes} are allowed`)
+    return new Refusal(
+      'STRING_TOO_LONG',
+      `the string has ${utf8Length(value)} bytes, at most ${maxStringBytes} are allowed`,
+    )
   }
   if (!value.isWellFormed()) return new Refusal('MALFORMED_STRING', 'the string holds half of a surrogate pair')
   return value
@@ -101,7 +104,10 @@ function readInt64(value: unknown): Cell | Refusal {
   else if (typeof value === 'number') {
     if (!Number.isInteger(value)) return wrong('a whole number', value)
     if (!Number.isSafeInteger(value)) {
-      return new Refusal('OUT_OF_RANGE', `${shown(value)} is not exact beyond 2^53; give a bigint or a string of digits`)
+      return new Refusal(
+        'OUT_OF_RANGE',
+        `${shown(value)} is not exact beyond 2^53; give a bigint or a string of digits`,
+      )
     }
     exact = BigInt(value)
   } else if (typeof value === 'string' && /^-?\d{1,19}$/.test(value)) exact = BigInt(value)
@@ -175,7 +181,8 @@ function scaledExactly(text: string, scale: number, value: unknown): Cell | Refu
     return new Refusal('TOO_MANY_DECIMALS', `${shown(value)} has ${parsed.decimals} decimals, scale is ${scale}`)
   }
   const zeros = scale - parsed.decimals
-  const scaled = zeros > 16 && parsed.digits !== 0n ? Infinity : Number(parsed.digits * 10n ** BigInt(Math.min(zeros, 16)))
+  const scaled =
+    zeros > 16 && parsed.digits !== 0n ? Infinity : Number(parsed.digits * 10n ** BigInt(Math.min(zeros, 16)))
   if (Number.isSafeInteger(scaled)) return scaled + 0
   return new Refusal('OUT_OF_RANGE', `${shown(value)} is beyond ±(2^53 − 1) units of 10^−${scale}`)
 }
@@ -185,14 +192,18 @@ const ISO_TIME = /^(\d{4}|[+-]\d{6})-(\d\d)-(\d\d)T(\d\d):(\d\d)(?::(\d\d)(?:\.(
 function readTimestamp(value: unknown): Cell | Refusal {
   if (typeof value === 'number') {
     if (Number.isSafeInteger(value)) return timestampOf(value)
-    return Number.isInteger(value) ? beyondTime(value) : wrong('whole milliseconds or an ISO 8601 time with a zone', value)
+    return Number.isInteger(value)
+      ? beyondTime(value)
+      : wrong('whole milliseconds or an ISO 8601 time with a zone', value)
   }
   if (typeof value === 'string') return isoTime(value)
   if (typeof value === 'bigint') return timestampOf(Number(value))
   if (value instanceof NumberText) {
     const plain = safeInteger(value.text, value)
     if (typeof plain === 'number') return timestampOf(plain)
-    return plain.code === 'OUT_OF_RANGE' ? beyondTime(value) : wrong('whole milliseconds or an ISO 8601 time with a zone', value)
+    return plain.code === 'OUT_OF_RANGE'
+      ? beyondTime(value)
+      : wrong('whole milliseconds or an ISO 8601 time with a zone', value)
   }
   return wrong('whole milliseconds or an ISO 8601 time with a zone', value)
 }

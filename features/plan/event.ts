@@ -69,9 +69,15 @@ export function eventDecoder(source: SourcePlan): EventDecoder {
   const timeIndex = source.fields.findIndex(field => field.name === source.timeField)
   const refuseUnknown = source.unknownFields === 'refuse'
   const keepDigits = (key: string, value: unknown, context?: { readonly source?: string }): unknown =>
-    typeof value === 'number' && context?.source !== undefined && exact.has(key) ? new NumberText(context.source) : value
+    typeof value === 'number' && context?.source !== undefined && exact.has(key)
+      ? new NumberText(context.source)
+      : value
 
-  function decodeObject(record: Readonly<Record<string, unknown>>, arrivalMs: number | null, json: boolean): DecodeResult {
+  function decodeObject(
+    record: Readonly<Record<string, unknown>>,
+    arrivalMs: number | null,
+    json: boolean,
+  ): DecodeResult {
     const cells: Cell[] = new Array<Cell>(fields.length)
     let present = 0
     for (let index = 0; index < fields.length; index++) {
@@ -104,7 +110,10 @@ export function eventDecoder(source: SourcePlan): EventDecoder {
     }
     if (arrivalMs !== null && time > arrivalMs + source.clockSkewMs) {
       const ahead = `${time - arrivalMs} ms after its arrival, more than the clock skew of ${source.clockSkewMs} ms`
-      return refused('FUTURE', `field "${source.timeField}": the event is dated ${new Date(time).toISOString()}, ${ahead}`)
+      return refused(
+        'FUTURE',
+        `field "${source.timeField}": the event is dated ${new Date(time).toISOString()}, ${ahead}`,
+      )
     }
     return { ok: true, event: { id, time, cells } }
   }
@@ -199,7 +208,8 @@ export function encodeJsonEvent(source: SourcePlan, event: Pick<DecodedEvent, 'c
     const cell = event.cells[index] ?? null
     const field = source.fields[index]
     if (cell === null || field === undefined) continue
-    const text = field.type.kind === 'decimal' ? decimalText(cell as number, field.type.scale) : jsonText(cell, field.name)
+    const text =
+      field.type.kind === 'decimal' ? decimalText(cell as number, field.type.scale) : jsonText(cell, field.name)
     parts.push(`${JSON.stringify(field.name)}:${text}`)
   }
   return bounded(parts)
@@ -228,7 +238,9 @@ function jsonText(value: unknown, field: string): string {
     return value >= -9007199254740991n && value <= 9007199254740991n ? String(value) : `"${value}"`
   }
   if (typeof value === 'number' && !Number.isFinite(value)) {
-    throw new RangeError(`field "${field}" is ${value}, which a JSON record cannot carry; leave an optional field out instead`)
+    throw new RangeError(
+      `field "${field}" is ${value}, which a JSON record cannot carry; leave an optional field out instead`,
+    )
   }
   return JSON.stringify(value)
 }

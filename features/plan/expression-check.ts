@@ -159,7 +159,8 @@ function checkIn(draft: Extract<DraftExpression, { readonly op: 'in' }>, context
   if (draft.values.length === 0) context.messages.push('in([]) is never true: list at least one value')
   const type = term.type ?? CONDITION
   const literals = draft.values.map(value => {
-    if (value?.op === 'literal') return checkLiteral(value.value, type, term.type === null ? ignoring(context) : context)
+    if (value?.op === 'literal')
+      return checkLiteral(value.value, type, term.type === null ? ignoring(context) : context)
     context.messages.push('in() takes plain values, not columns')
     return NOTHING
   })

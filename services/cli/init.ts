@@ -124,6 +124,6 @@ async function ownPackage(): Promise<{ readonly spec: string; readonly firstStep
   if (!inCheckout) return { spec: `^${version}`, firstSteps: [] }
   return {
     spec: `file:${join(root, `headwater-${version}.tgz`)}`,
-    firstSteps: [`(cd ${root} && npm pack)`],
+    firstSteps: [`(cd ${root} && npm run package)`],
   }
 }

@@ -8,7 +8,7 @@ export interface Region {
 }
 
 export const REGIONS: readonly Region[] = [
-  { country: 'US', utcOffsetMinutes: -480 },
+  { country: 'US', utcOffsetMinutes: -540 },
   { country: 'MX', utcOffsetMinutes: -360 },
   { country: 'BR', utcOffsetMinutes: -180 },
   { country: 'GB', utcOffsetMinutes: 0 },

@@ -168,7 +168,7 @@ export function lawCases(inputs: fc.Arbitrary<Input>): fc.Arbitrary<LawCase> {
 
 /** Registers a test that tries every law on `LAW_RUNS` random cases; fast-check prints seed and smallest case. */
 export function lawSuite(name: string, aggregator: Aggregator, inputs: fc.Arbitrary<Input>): void {
-  describe(`${name}`, () => {
+  describe(`algebra of ${name}`, () => {
     it('keeps every law', () => {
       const property = fc.property(lawCases(inputs), instance => {
         for (const law of LAWS) {
@@ -177,7 +177,7 @@ export function lawSuite(name: string, aggregator: Aggregator, inputs: fc.Arbitr
         }
       })
       const outcome = fc.check(property, { numRuns: LAW_RUNS })
-      expect(outcome.failed, fc.defaultReportMessage(outcome)).toBe(false)
+      expect(fc.defaultReportMessage(outcome)).toBeUndefined()
     })
   })
 }

@@ -42,10 +42,14 @@ const clientDoors: readonly { readonly library: RegExp; readonly places: readonl
   { library: /^@clickhouse\/client$/, places: ['topology/adapters/offline-store/clickhouse'] },
   { library: /^chdb$/, places: ['topology/adapters/offline-store/chdb'] },
   { library: /^onnxruntime-(node|common)$/, places: ['topology/adapters/model-runtime/onnx'] },
-  { library: /^(@grpc\/.*|grpc-health-check)$/, places: ['topology/adapters/server/grpc', 'protos/gen'] },
+  { library: /^(@grpc\/.*|grpc-health-check)$/, places: ['topology/adapters/server/grpc'] },
   {
     library: /^node:sqlite$/,
-    places: ['topology/adapters/event-log/embedded', 'topology/adapters/online-store/embedded'],
+    places: [
+      'topology/adapters/sqlite-file',
+      'topology/adapters/event-log/embedded',
+      'topology/adapters/online-store/embedded',
+    ],
   },
 ]
 

@@ -158,6 +158,7 @@ export function createSimulatedLog(topic: string, records: readonly LogRecord[])
       incarnation: bounds.incarnation,
       partition: 0,
       records: part,
+      fetchedOffset: from,
       nextOffset: from + part.length,
       endOffset: records.length,
     }
@@ -181,10 +182,11 @@ export function createSimulatedLog(topic: string, records: readonly LogRecord[])
 }
 
 /** A consumer's own idea of where it stands, which seeks move. */
-export function createCursor(): { next: number; committed: number; readonly control: ConsumerControl } {
+export function createCursor() {
   const cursor = {
     next: 0,
     committed: 0,
+    sought: false,
     control: {
       commit: (_topic: string, _partition: number, offset: number) => {
         cursor.committed = offset
@@ -192,9 +194,15 @@ export function createCursor(): { next: number; committed: number; readonly cont
       },
       seek: (_topic: string, _partition: number, offset: number) => {
         cursor.next = offset
+        cursor.sought = true
       },
       pause: () => undefined,
       resume: () => undefined,
+    } satisfies ConsumerControl,
+    /** Moves past a batch, unless the handler asked for another place. */
+    advance: (offset: number): void => {
+      if (!cursor.sought) cursor.next = offset
+      cursor.sought = false
     },
   }
   return cursor

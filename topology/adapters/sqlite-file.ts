@@ -43,6 +43,8 @@ export interface SqliteFile {
   /** Absolute path. */
   readonly path: string
   readonly closed: boolean
+  /** Fails with `CLOSED` after `close`. */
+  requireOpen(): void
   /** Prepares a statement that changes rows. */
   statement(sql: string): StatementSync
   /** Prepares a statement that returns rows. */
@@ -139,8 +141,11 @@ function sqliteFile(db: DatabaseSync, options: SqliteFileOptions, path: string):
   const beginImmediate = db.prepare('BEGIN IMMEDIATE')
   const commit = db.prepare('COMMIT')
   let closed = false
-  const run = <T>(body: () => T): T => {
+  const requireOpen = (): void => {
     if (closed) throw new PortError('CLOSED', `The ${options.what} ${path} is closed: open it again before using it.`)
+  }
+  const run = <T>(body: () => T): T => {
+    requireOpen()
     try {
       return body()
     } catch (error) {
@@ -164,6 +169,7 @@ function sqliteFile(db: DatabaseSync, options: SqliteFileOptions, path: string):
     get closed() {
       return closed
     },
+    requireOpen,
     statement: sql => db.prepare(sql),
     rows: sql => db.prepare(sql, { returnArrays: true }) as unknown as RowsStatement,
     run,

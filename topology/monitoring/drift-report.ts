@@ -1,7 +1,8 @@
+import type { ModelManifest } from '../ports/model-repository.ts'
 import type { OfflineStore } from '../ports/offline-store.ts'
 import { assessDrift, DRIFT_THRESHOLDS } from './drift-assess.ts'
 import type { DriftFinding, DriftThresholds } from './drift-assess.ts'
-import { checkReferences } from './drift-counts.ts'
+import { checkReferences, SCORE_FEATURE } from './drift-counts.ts'
 import type { FeatureCounts, Manifests } from './drift-counts.ts'
 import { DRIFT_COUNTS_TABLE } from './drift-monitor.ts'
 import { MINUTE_MS } from './drift-step.ts'
@@ -77,6 +78,37 @@ export function countsOf(row: CountsRow): FeatureCounts {
   }
 }
 
+/**
+ * The counts of one model version straight from the scores table, as rows of `CountsRow`: the same bins by another
+ * engine. Covers the scores answered from `fromMs` up to and without `toMs`. A decision that was logged more than once counts
+ * once here and each time in `drift_counts`.
+ */
+export function countsFromScoresSql(
+  manifest: ModelManifest,
+  range: { readonly fromMs: number; readonly toMs: number },
+): string {
+  const items = manifest.reference.map(({ feature, edges }) => {
+    const value = feature === SCORE_FEATURE ? 'score' : `inputs[${sqlText(feature)}]`
+    return `(${sqlText(feature)}, [${edges.join(', ')}]::Array(Float64), ${value})`
+  })
+  return `SELECT ${sqlText(manifest.name)} AS model, ${sqlText(manifest.version)} AS model_version, item.1 AS feature,
+  sumForEach(arrayMap(i -> toUInt64(present AND i = bin), range(length(edges) + 1))) AS bin_counts,
+  countIf(NOT present) AS missing_count
+FROM (
+  SELECT arrayJoin([${items.join(', ')}]::Array(Tuple(String, Array(Float64), Nullable(Float64)))) AS item,
+    item.2 AS edges, ifNull(item.3, nan) AS value, NOT isNaN(value) AS present, arrayCount(edge -> edge <= value, edges) AS bin
+  FROM scores FINAL
+  WHERE model = ${sqlText(manifest.name)} AND model_version = ${sqlText(manifest.version)}
+    AND scored_at_ms >= ${Math.trunc(range.fromMs)} AND scored_at_ms < ${Math.trunc(range.toMs)}
+)
+GROUP BY feature
+ORDER BY feature`
+}
+
+function sqlText(text: string): string {
+  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
+}
+
 /** Stores a report, one row a finding. */
 export async function writeDriftStatistics(offline: Pick<OfflineStore, 'insert'>, report: DriftReport): Promise<void> {
   if (report.findings.length === 0) return
@@ -113,7 +145,7 @@ function driftStatisticsRow(report: DriftReport, finding: DriftFinding): Readonl
     missing_p99: finding.missingBand.p99,
     missing_p_value: finding.missingPValue,
     missing_q_value: finding.missingQValue,
-    direction: finding.direction,
+    direction: directionOf(finding),
     verdict: finding.verdict,
   }
 }
@@ -140,7 +172,7 @@ export function renderDrift(report: DriftReport): string {
       finding.jsBand.p99.toFixed(4),
       percent(finding.missingCurrent),
       signed(finding.missingDifference),
-      directionText(finding),
+      finding.verdict === 'alert' ? DIRECTION_TEXT[directionOf(finding)] : '',
       VERDICT_TEXT[finding.verdict],
     ])
     const alerts = members.filter(finding => finding.verdict === 'alert').length
@@ -157,12 +189,15 @@ export function driftJson(report: DriftReport): string {
   return `${JSON.stringify(report, null, 2)}\n`
 }
 
-/** `higher`, `lower` or `other` for a drifting feature, by where its values went; empty otherwise. */
-export function directionText(finding: DriftFinding): string {
-  if (finding.verdict !== 'alert') return ''
-  if (Math.abs(finding.direction) < 0.05) return 'other'
-  return finding.direction > 0 ? 'higher' : 'lower'
+const NO_DIRECTION = 0.05
+
+/** Where the values went: `up` or `down` by more than 0.05 of `direction`, otherwise `none`. */
+export function directionOf(finding: Pick<DriftFinding, 'direction'>): 'up' | 'down' | 'none' {
+  if (Math.abs(finding.direction) < NO_DIRECTION) return 'none'
+  return finding.direction > 0 ? 'up' : 'down'
 }
+
+const DIRECTION_TEXT = { up: 'higher', down: 'lower', none: 'other' } as const
 
 function table(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map(row => row[column]?.length ?? 0)))

@@ -51,6 +51,8 @@ export interface Batch {
   readonly incarnation: string
   readonly partition: number
   readonly records: readonly LogRecord[]
+  /** The offset that was asked for: the log holds no record between it and the first one here. */
+  readonly fetchedOffset: number
   /** The next offset after this batch. */
   readonly nextOffset: number
   /** The offset that the next append to this partition would take, as known when the batch was read. */

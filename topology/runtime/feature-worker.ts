@@ -64,8 +64,6 @@ interface PartitionTask {
   readonly partition: number
   readonly incarnation: string
   lanes: readonly FeatureLane[]
-  /** Offset last asked for with a seek, so that a real gap in the log is told from a batch that starts too high. */
-  soughtOffset: number | null
   lastCommitAtMs: number
   lastProgressAtMs: number
   committedOffset: number
@@ -92,7 +90,7 @@ export function createFeatureWorker(options: FeatureWorkerOptions): ConsumerHand
     }
     const now = clock.nowMs()
     const incarnation = bounds.incarnation
-    const task = { partition, incarnation, lanes, soughtOffset: null, lastCommitAtMs: now, lastProgressAtMs: 0, committedOffset: -1, broken: false }
+    const task = { partition, incarnation, lanes, lastCommitAtMs: now, lastProgressAtMs: 0, committedOffset: -1, broken: false }
     tasks.set(partition, task)
     return task
   }
@@ -133,8 +131,7 @@ export function createFeatureWorker(options: FeatureWorkerOptions): ConsumerHand
     telemetry.count('feature_worker_fenced', 1, { ...labels, why })
     const bounds = await options.log.bounds(source.topic, task.partition)
     const fresh = await open(task.partition, bounds)
-    fresh.soughtOffset = appliedOffset(fresh) + 1
-    control.seek(source.topic, task.partition, fresh.soughtOffset)
+    control.seek(source.topic, task.partition, appliedOffset(fresh) + 1)
   }
 
   async function loadAll(task: PartitionTask, events: readonly LaneEvent[]): Promise<boolean> {
@@ -256,9 +253,12 @@ export function createFeatureWorker(options: FeatureWorkerOptions): ConsumerHand
       throw new Error(`partition ${input.partition} of ${source.topic} was not assigned in this life of the topic`)
     }
     const next = appliedOffset(task) + 1
-    const first = input.records[0]?.offset ?? next
-    if (first > next && task.soughtOffset !== next) {
-      task.soughtOffset = next
+    if (input.fetchedOffset > next) {
+      const { startOffset } = await options.log.bounds(source.topic, input.partition)
+      if (startOffset > next) {
+        const what = `topic ${source.topic} partition ${input.partition}`
+        throw new RebuildNeeded(`${what}: records ${next} to ${startOffset - 1} are no longer in the log`)
+      }
       control.seek(source.topic, input.partition, next)
       return
     }

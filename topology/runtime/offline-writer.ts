@@ -1,18 +1,8 @@
-import type { Batch, ConsumerControl, ConsumerHandlers, EventLog, LogRecord, NewRecord } from '../ports/event-log.ts'
+import type { RecordMapper } from '../processors/history.ts'
+import type { Batch, ConsumerControl, ConsumerHandlers, EventLog, NewRecord } from '../ports/event-log.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { OfflineStore } from '../ports/offline-store.ts'
 import type { Telemetry } from '../ports/telemetry.ts'
-
-export interface TableRow {
-  readonly table: string
-  readonly row: Readonly<Record<string, unknown>>
-}
-
-/** What one record becomes: rows, and where it was not valid a record for the dead-letter topic. */
-export interface MappedRecord {
-  readonly rows: readonly TableRow[]
-  readonly deadLetter: NewRecord | null
-}
 
 export interface OfflineWriterLimits {
   /** Rows held in memory before they are written, over all partitions. */
@@ -25,7 +15,7 @@ export const OFFLINE_WRITER_LIMITS: OfflineWriterLimits = { maxBufferedRows: 50_
 
 export interface OfflineWriterOptions {
   /** By topic: how its records are mapped. */
-  readonly mappers: ReadonlyMap<string, (record: LogRecord, incarnation: string) => MappedRecord>
+  readonly mappers: ReadonlyMap<string, RecordMapper>
   readonly log: EventLog
   readonly offline: OfflineStore
   readonly clock: Clock

@@ -2,7 +2,6 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../ports/clock.ts'
 import type { EventLog } from '../ports/event-log.ts'
-import type { OfflineStore } from '../ports/offline-store.ts'
 import type { OnlineStore } from '../ports/online-store.ts'
 import type { Config } from './config.ts'
 

@@ -1,5 +1,4 @@
-import { authorValues, decodeFields } from '../../features/plan/event.ts'
-import type { SourcePlan } from '../../features/plan/plan.ts'
+import { authorValues } from '../../features/plan/event.ts'
 import { ServerError } from '../ports/server.ts'
 import type { Fields, GetFeaturesRequest, ItemResult, ScoreRequest, ServerHandlers } from '../ports/server.ts'
 import { DEFAULT_SCORING_LIMITS } from './options.ts'
@@ -151,7 +150,7 @@ function eventRow(
   const admittedAt = options.clock.monotonicMs()
   const deadlineMs = asked.deadlineMs ?? Infinity
   queue.admit(deadlineMs)
-  const checked = checkEvent(service.source, event)
+  const checked = checkEvent(service, event)
   const { selection } = service
   const keys = selection.units.map(read => {
     const entity = entityOf(read, checked.event)
@@ -200,9 +199,9 @@ function instantOf({ asOfMs }: { readonly asOfMs?: number | null }): number | nu
   throw new ServerError('INVALID_REQUEST', `as_of_ms: ${asOfMs} is not a time in UTC milliseconds`)
 }
 
-function checkEvent(source: SourcePlan, fields: Fields): CheckedEvent {
-  const decoded = decodeFields(source, fields, null)
-  if (!decoded.ok) throw new ServerError('INVALID_EVENT', `event "${source.name}": ${decoded.reason}`)
+function checkEvent({ source, decoder }: ServiceRuntime, fields: Fields): CheckedEvent {
+  const decoded = decoder.decodeFields(fields, null)
+  if (!decoded.ok) throw new ServerError('INVALID_EVENT', `event: ${decoded.reason} (${decoded.code})`)
   return { event: decoded.event, values: authorValues(source, decoded.event) }
 }
 

@@ -11,9 +11,11 @@ interface PreparedSource {
   readonly keyIndex: number
 }
 
+const MAX_PUBLISHED_EVENTS = 10_000
+
 /**
  * Writes checked events into their source's topic; an event that is not valid fails alone and is not written. Resolves
- * when the valid ones are durable.
+ * when the valid ones are durable. More than 10,000 events in one call are refused.
  */
 export function createPublisher(plan: Plan, log: EventLog, clock: Clock): Pick<ServerHandlers, 'publishEvents'> {
   const prepared = new Map<string, PreparedSource>()
@@ -28,17 +30,28 @@ export function createPublisher(plan: Plan, log: EventLog, clock: Clock): Pick<S
         const known = [...prepared.keys()].join(', ') || 'none'
         throw new ServerError('UNKNOWN_SOURCE', `source: there is no event "${request.source}"; the plan has ${known}`)
       }
+      if (request.events.length > MAX_PUBLISHED_EVENTS) {
+        const message = `events: ${request.events.length} are more than the ${MAX_PUBLISHED_EVENTS} of one call; send several`
+        throw new ServerError('BATCH_TOO_LARGE', message)
+      }
       const { source, decoder, keyIndex } = target
       const nowMs = clock.nowMs()
       const records: NewRecord[] = []
       const results: (ItemResult<PublishedPosition> | null)[] = request.events.map((fields, index) => {
+        const refused = (reason: string): ItemResult<PublishedPosition> => ({
+          ok: false,
+          error: new ServerError('INVALID_EVENT', `events[${index}]: ${reason}`),
+        })
         const decoded = decoder.decodeFields(fields, nowMs)
-        if (!decoded.ok) {
-          const message = `events[${index}]: ${decoded.reason}`
-          return { ok: false, error: new ServerError('INVALID_EVENT', message) }
-        }
+        if (!decoded.ok) return refused(`${decoded.reason} (${decoded.code})`)
         const key = keyText(decoded.event.cells[keyIndex] ?? null)
-        records.push({ topic: source.topic, key, value: encodeJsonEvent(source, decoded.event) })
+        if (key === null) return refused(`field "${source.keyField}" decides the partition and must not be null`)
+        try {
+          records.push({ topic: source.topic, key, value: encodeJsonEvent(source, decoded.event) })
+        } catch (error) {
+          if (error instanceof RangeError) return refused(error.message)
+          throw error
+        }
         return null
       })
       const positions = records.length === 0 ? [] : await append(log, records)

@@ -1,5 +1,6 @@
 import type { FeatureRead, Value } from '../../features/kernel/types.ts'
-import { readUnit } from '../../features/kernel/read.ts'
+import { prepareReads } from '../../features/kernel/index.ts'
+import type { PreparedReads } from '../../features/kernel/index.ts'
 import type { DecodedEvent } from '../../features/plan/event.ts'
 import { keyText } from '../../features/plan/event.ts'
 import type { BoundGroup, BoundPlan, BoundUnit } from '../../features/plan/units.ts'
@@ -18,7 +19,7 @@ export const OUT_OF_RANGE = 4
 /** The features that one stored unit answers for a selection. */
 export interface UnitRead {
   readonly unit: BoundUnit
-  readonly reads: readonly FeatureRead[]
+  readonly reads: PreparedReads
   /** Index of each read's feature within the selection. */
   readonly targets: readonly number[]
   /** The event asked about is of the unit's own source, so that it joins its windows. */
@@ -131,7 +132,11 @@ export function selectGroups(
     groups: selected,
     names,
     readCount,
-    units: [...units.values()].map(entry => ({ ...entry, joinsSelf: entry.unit.source.name === request })),
+    units: [...units.values()].map(entry => ({
+      ...entry,
+      reads: prepareReads(entry.unit.spec, entry.reads),
+      joinsSelf: entry.unit.source.name === request,
+    })),
     groupOf,
     template: template(names),
     statuses: statusTable(names),
@@ -183,7 +188,7 @@ export function readInto(
 ): void {
   const self = read.joinsSelf && instant.event !== null ? read.unit.project(instant.event) : null
   const bytes = sections.map(section => section.bytes)
-  const answer = readUnit(read.unit.spec, read.reads, bytes, instant.t, self)
+  const answer = read.reads.fromBytes(bytes, instant.t, self)
   const { targets } = read
   if (answer.outOfRange) {
     row.outOfRange ??= { unit: read.unit, newestMs: answer.newest }

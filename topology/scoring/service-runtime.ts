@@ -1,6 +1,7 @@
 import type { Value } from '../../features/kernel/types.ts'
 import type { ServiceCode } from '../../features/plan/compile.ts'
-import type { DecodedEvent } from '../../features/plan/event.ts'
+import { eventDecoder } from '../../features/plan/event.ts'
+import type { DecodedEvent, EventDecoder } from '../../features/plan/event.ts'
 import type { ServicePlan, SourcePlan } from '../../features/plan/plan.ts'
 import type { Telemetry } from '../ports/telemetry.ts'
 import { inputSource, modelInputValue } from './model-input.ts'
@@ -21,6 +22,7 @@ export interface ServiceRuntime {
   readonly plan: ServicePlan
   readonly code: ServiceCode
   readonly source: SourcePlan
+  readonly decoder: EventDecoder
   readonly selection: Selection
   readonly served: ServedModel | null
   readonly inputs: readonly InputBinding[]
@@ -68,7 +70,7 @@ export function prepareService(options: ScoringOptions, plan: ServicePlan): Serv
     string,
     number | null
   >
-  return { plan, code, source, selection, served, inputs, inputTemplate }
+  return { plan, code, source, decoder: eventDecoder(source), selection, served, inputs, inputTemplate }
 }
 
 /** The view of a row: `request`, each group by name, `derived` (empty until `derive` fills it). */

@@ -29,6 +29,7 @@ export interface HandlerOptions {
 }
 
 const HEAD_BYTES = 64 * 1024
+const CUT_DELAY_MS = 100
 
 /** Formats whose chunks can be joined; of all others the engine writes one whole document. */
 const CHUNKED_FORMATS = new Set([
@@ -130,9 +131,15 @@ async function sendChunks(
     const text = `${toEngineError(error).text}\n`
     const block = `\r\n__exception__\r\n${tag}\r\n${text}${Buffer.byteLength(text)} ${tag}\r\n__exception__\r\n`
     target.write(block)
-    const cut = (): void => void response.socket?.destroySoon()
+    // The connection is cut so that no client takes the body for whole; a moment later, so that the block arrives first.
+    const cut = (): void => void setTimeout(() => response.destroy(), CUT_DELAY_MS)
+    gzip?.unpipe(response)
     if (gzip === null) response.write('', cut)
-    else gzip.flush(() => setImmediate(cut))
+    else {
+      gzip.on('data', (rest: Buffer) => response.write(rest)).once('end', () => response.write('', cut))
+      gzip.resume().end()
+    }
+    await new Promise<void>(resolve => response.once('close', resolve))
     return
   }
   await new Promise<void>(resolve => {

@@ -1,6 +1,5 @@
 import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client'
 import { ClickHouseError, createClient } from '@clickhouse/client'
-import { randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PortError } from '../../../ports/errors.ts'
@@ -171,19 +170,19 @@ export function connectClickHouse(options: ClickHouseOptions): OfflineStore {
       const what = `${rows.length} rows for the table ${table}`
       const dedup = token === undefined ? {} : { insert_deduplication_token: token }
       await attempt(what, token !== undefined, async () => {
-        await client.insert({
-          table: quotedTable(table),
+        const result = await client.exec({
+          query: `INSERT INTO ${quotedTable(table)} FORMAT JSONEachRow`,
           values: Readable.from(pieces(rows), { objectMode: false }),
-          format: 'JSONEachRow',
           clickhouse_settings: { ...INSERT_SETTINGS, ...dedup },
         })
+        for await (const chunk of result.stream) void chunk
       })
     },
     export(sql, format) {
       return attempt(`the query "${shortened(sql)}"`, true, async () => {
         if (!/^[A-Za-z0-9]+$/.test(format)) throw new PortError('QUERY_FAILED', `'${format}' is no name of a format.`)
         const query = `${sql.trimEnd().replace(/;$/, '')}\nFORMAT ${format}`
-        const result = await client.exec({ query, query_id: randomUUID() })
+        const result = await client.exec({ query })
         return result.stream
       })
     },

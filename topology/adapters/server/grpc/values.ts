@@ -49,12 +49,12 @@ export function toWire(value: Value): WireValue {
 
 const WIRE_NULL: WireValue = { kind: { $case: 'nullValue', value: NullValue.NULL_VALUE_UNSPECIFIED } }
 
-/** Fields off the wire. Throws `INVALID_EVENT` for the one name that an object cannot hold. */
+/** Fields off the wire; each is a property of the object's own, whatever its name. */
 export function fieldsFromWire(fields: ReadonlyMap<string, WireValue>): Fields {
   const record: Record<string, Value> = {}
   for (const [name, value] of fields) {
-    if (name === '__proto__') throw new ServerError('INVALID_EVENT', 'field "__proto__": no source has such a field')
-    record[name] = fromWire(value)
+    if (name !== '__proto__') record[name] = fromWire(value)
+    else Object.defineProperty(record, name, { value: fromWire(value), enumerable: true })
   }
   return record
 }

@@ -45,15 +45,15 @@ export namespace FeatureStatus {
 /** One value of an event field or a feature. A Value without a kind is a null. */
 export interface Value {
   kind?: { $case: "nullValue"; value: NullValue } | { $case: "boolValue"; value: boolean } | //
-  /** int, int64 and timestamp (UTC milliseconds) fields. */
+  /** int, int64 and timestamp (UTC milliseconds) fields. Answers use it for int64 values and nothing else. */
   { $case: "int64Value"; value: bigint } | //
-  /** double fields, and decimal fields as the plain number (12.34). */
+  /** Fields of every number type; a decimal is the plain number (12.34). Answers use it for every number but int64. */
   { $case: "doubleValue"; value: number } | //
   /** string fields; decimal and int64 fields accept their decimal text. */
   { $case: "stringValue"; value: string } | //
-  /** vector fields. */
+  /** vector fields; answers use list_value. */
   { $case: "vectorValue"; value: Vector } | //
-  /** Lists, such as the value of a lastN feature. */
+  /** Lists and vectors, such as the value of a lastN feature. */
   { $case: "listValue"; value: ValueList } | undefined;
 }
 

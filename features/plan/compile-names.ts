@@ -1,0 +1,77 @@
+import { parseDuration } from '../define/marks.ts'
+import type { Report } from './problems.ts'
+
+const NAME = /^[a-z][a-z0-9_]{0,63}$/
+
+/** Names that JavaScript or the views of derived features and rules give a meaning of their own. */
+const RESERVED: ReadonlySet<string> = new Set(['constructor', 'then', 'prototype'])
+const RESERVED_GROUPS: ReadonlySet<string> = new Set([...RESERVED, 'request', 'derived', 'score'])
+
+/** Reports a name of the wrong form or one that is reserved. */
+export function checkName(kind: string, name: unknown, where: string, report: Report): void {
+  if (typeof name !== 'string' || !NAME.test(name)) {
+    report('HW0101', where, `${shownText(name)} is not a name for ${kind}`)
+  } else if ((kind === 'a group' ? RESERVED_GROUPS : RESERVED).has(name)) {
+    report('HW0102', where, `"${name}" is reserved and cannot name ${kind}`)
+  }
+}
+
+/** Reports options whose names are not known. */
+export function checkOptions(
+  options: Readonly<Record<string, unknown>>,
+  known: readonly string[],
+  where: string,
+  report: Report,
+): void {
+  for (const name of Object.keys(options)) {
+    if (options[name] !== undefined && !known.includes(name)) {
+      report('HW0105', where, `there is no option "${name}"; there are ${known.join(', ')}`)
+    }
+  }
+}
+
+/** Bounds of a duration as texts, such as `'1s'` and `'400d'`. */
+export interface DurationBounds {
+  readonly least: string
+  readonly greatest: string
+}
+
+export const WINDOW_BOUNDS: DurationBounds = { least: '1s', greatest: '400d' }
+export const DELAY_BOUNDS: DurationBounds = { least: '0s', greatest: '400d' }
+export const LATENESS_BOUNDS: DurationBounds = { least: '0s', greatest: '30d' }
+export const READ_BACK_BOUNDS: DurationBounds = { least: '0s', greatest: '30d' }
+export const CLOCK_SKEW_BOUNDS: DurationBounds = { least: '0s', greatest: '1d' }
+export const MAX_AGE_BOUNDS: DurationBounds = { least: '1s', greatest: '400d' }
+
+/** The milliseconds of a duration within bounds; what is wrong is reported and 0 stands in. */
+export function checkDuration(
+  name: string,
+  text: unknown,
+  bounds: DurationBounds,
+  where: string,
+  report: Report,
+): number {
+  const ms = parseDuration(text)
+  if (ms === null) {
+    report('HW0204', where, `${name} is ${shownText(text)}, not a duration`)
+    return 0
+  }
+  if (ms < (parseDuration(bounds.least) ?? 0) || ms > (parseDuration(bounds.greatest) ?? 0)) {
+    report('HW0205', where, `${name} is ${shownText(text)}, it must be from ${bounds.least} to ${bounds.greatest}`)
+  }
+  return ms
+}
+
+/** A value as a message shows it. */
+export function shownText(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value)
+  if (typeof value === 'bigint') return `${value}n`
+  if (value === undefined || typeof value === 'number' || typeof value === 'boolean' || value === null)
+    return String(value)
+  return typeof value === 'function' ? 'a function' : Array.isArray(value) ? 'an array' : 'an object'
+}
+
+/** A description, or the empty string for none. */
+export function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : ''
+}

@@ -1,0 +1,187 @@
+import type { Derived, Entity, Event, Group, Policy, Service } from '../define/index.ts'
+import { definitionKind } from '../define/marks.ts'
+import { compileGroup } from './compile-groups.ts'
+import { shownText } from './compile-names.ts'
+import { checkPolicy, compileService } from './compile-services.ts'
+import type { ServiceCode } from './compile-services.ts'
+import { compileEntity, compileEvent } from './compile-sources.ts'
+import { hashOf } from './hash.ts'
+import type { EntityPlan, GroupPlan, Plan, Problem, ServicePlan, SourcePlan } from './plan.ts'
+import { reporter } from './problems.ts'
+import type { Report } from './problems.ts'
+
+export { requestKeyField } from './compile-services.ts'
+export type { ServiceCode } from './compile-services.ts'
+
+/** Loaded definition modules. */
+export interface CompileInput {
+  readonly definitions: readonly { readonly file: string; readonly exports: Readonly<Record<string, unknown>> }[]
+  /** By file: the hash of the module with all that it imports. */
+  readonly bundleHashes: Readonly<Record<string, string>>
+}
+
+/** A plan with the code that it cannot hold. */
+export interface Project {
+  readonly plan: Plan
+  /** By service name. */
+  readonly services: ReadonlyMap<string, ServiceCode>
+  /** Codes HW09xx: what is allowed but looks wrong. */
+  readonly warnings: readonly Problem[]
+}
+
+export type CompileResult =
+  { readonly ok: true; readonly project: Project } | { readonly ok: false; readonly problems: readonly Problem[] }
+
+/** A definition under its name, with the module it was first seen in. */
+interface Found<D> {
+  readonly file: string
+  readonly definition: D
+}
+
+interface Collected {
+  readonly event: Map<string, Found<Event>>
+  readonly entity: Map<string, Found<Entity>>
+  readonly group: Map<string, Found<Group>>
+  readonly policy: Map<string, Found<Policy>>
+  readonly service: Map<string, Found<Service>>
+}
+
+/**
+ * Compiles everything that the modules export, and what that uses, into a frozen plan; or returns all problems of all
+ * modules at once. Exports that are no definitions are left alone. The order of modules does not matter.
+ */
+export function compileProject(input: CompileInput): CompileResult {
+  const problems: Problem[] = []
+  const warnings: Problem[] = []
+  const reportIn = (file: string): Report => reporter(file, problems)
+  const found = collect(input, reportIn)
+  const sources = new Map<string, SourcePlan>()
+  for (const [name, { definition, file }] of found.event) sources.set(name, compileEvent(definition, reportIn(file)))
+  checkTopics(sources, found, reportIn)
+  const entities = new Map<string, EntityPlan>()
+  for (const [name, { definition, file }] of found.entity) entities.set(name, compileEntity(definition, reportIn(file)))
+  const groups = new Map<string, GroupPlan>()
+  for (const [name, { definition, file }] of found.group) {
+    const source = sources.get(definition.source?.name)
+    if (source === undefined || definitionKind(definition.entity) !== 'entity') continue
+    groups.set(name, compileGroup(definition, source, reportIn(file), reporter(file, warnings)))
+  }
+  for (const { definition, file } of found.policy.values()) checkPolicy(definition, reportIn(file))
+  const plans: ServicePlan[] = []
+  const services = new Map<string, ServiceCode>()
+  for (const [name, { definition, file }] of found.service) {
+    const bundleHash = input.bundleHashes[file]
+    const compiled = compileService(definition, { sources, entities, groups, bundleHash }, reportIn(file))
+    if (compiled === null) continue
+    plans.push(compiled.plan)
+    services.set(name, compiled.code)
+  }
+  const total = sources.size + entities.size + groups.size + plans.length
+  if (total === 0 && problems.length === 0) {
+    for (const { file } of input.definitions) reportIn(file)('HW0003', 'module', 'it exports no definition')
+  }
+  if (problems.length > 0) return { ok: false, problems }
+  const plan = freezePlan([...sources.values()], [...entities.values()], [...groups.values()], plans)
+  return { ok: true, project: { plan, services, warnings } }
+}
+
+function freezePlan(sources: SourcePlan[], entities: EntityPlan[], groups: GroupPlan[], services: ServicePlan[]): Plan {
+  const content = {
+    format: 1 as const,
+    sources: sources.sort(byName),
+    entities: entities.sort(byName),
+    groups: groups.sort(byName),
+    services: services.sort(byName),
+  }
+  return deepFreeze({ hash: hashOf(content), ...content })
+}
+
+function byName(a: { readonly name: string }, b: { readonly name: string }): number {
+  return a.name < b.name ? -1 : 1
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value)
+    for (const part of Object.values(value)) deepFreeze(part)
+  }
+  return value
+}
+
+function collect(input: CompileInput, reportIn: (file: string) => Report): Collected {
+  const found: Collected = {
+    event: new Map(),
+    entity: new Map(),
+    group: new Map(),
+    policy: new Map(),
+    service: new Map(),
+  }
+  const modules = input.definitions.map(({ file, exports }) => ({ file, values: Object.values(exports) }))
+  for (const { file, values } of modules) for (const value of values) keep(found, value, file, reportIn(file))
+  for (const { file, values } of modules) for (const value of values) keepUsed(found, value, file, reportIn(file))
+  return found
+}
+
+function keep(found: Collected, value: unknown, file: string, report: Report): void {
+  const kind = definitionKind(value)
+  if (kind === null || kind === 'field' || kind === 'feature' || kind === 'derived') return
+  const kept = found[kind] as Map<string, Found<unknown>>
+  const { name } = value as { readonly name: string }
+  const known = kept.get(name)
+  if (known === undefined) kept.set(name, { file, definition: value })
+  else if (known.definition !== value && fingerprint(known.definition) !== fingerprint(value)) {
+    const elsewhere = known.file === file ? 'in this file' : `in ${known.file}`
+    report('HW0103', `${kind} ${name}`, `another ${kind} ${elsewhere} is named "${name}" too`)
+  }
+}
+
+/** Keeps what a definition uses, whether or not it is exported itself. */
+function keepUsed(found: Collected, value: unknown, file: string, report: Report): void {
+  const kind = definitionKind(value)
+  if (kind === 'group') {
+    const { name, source, entity } = value as Group
+    if (definitionKind(source) === 'event') keep(found, source, file, report)
+    else report('HW0104', `group ${name}`, `source is ${shownText(source)}, not an event`)
+    if (definitionKind(entity) === 'entity') keep(found, entity, file, report)
+    else report('HW0104', `group ${name}`, `entity is ${shownText(entity)}, not an entity`)
+  } else if (kind === 'service') {
+    const { request, groups, policy } = value as Service
+    if (definitionKind(request) === 'event') keep(found, request, file, report)
+    if (definitionKind(policy) === 'policy') keep(found, policy, file, report)
+    for (const group of Array.isArray(groups) ? (groups as readonly Group[]) : []) {
+      if (definitionKind(group) !== 'group') continue
+      const isNew = !found.group.has(group.name)
+      keep(found, group, file, report)
+      if (isNew) keepUsed(found, group, file, report)
+    }
+  }
+}
+
+/** Equal for two copies of one definition, as when a module is bundled twice. */
+function fingerprint(definition: unknown): string {
+  return JSON.stringify(definition, (_key, value: unknown) => {
+    if (typeof value === 'bigint') return `${value}n`
+    if (typeof value !== 'function') return value
+    return definitionKind(value) === 'derived'
+      ? String((value as unknown as Derived<unknown, null>).source)
+      : String(value)
+  })
+}
+
+function checkTopics(
+  sources: ReadonlyMap<string, SourcePlan>,
+  found: Collected,
+  reportIn: (file: string) => Report,
+): void {
+  const owners = new Map<string, string>()
+  for (const [name, { topic }] of sources) {
+    const owner = owners.get(topic)
+    if (owner === undefined || topic === '') owners.set(topic, name)
+    else
+      reportIn(found.event.get(name)?.file ?? '')(
+        'HW0209',
+        `event ${name}`,
+        `topic "${topic}" belongs to event ${owner}`,
+      )
+  }
+}

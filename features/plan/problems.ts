@@ -1,0 +1,94 @@
+import type { Problem } from './plan.ts'
+
+/** What can be wrong with definitions: code, title and what helps. HW09xx are warnings, which do not stop a plan. */
+export const PROBLEMS = {
+  HW0001: { title: 'No such module', remedy: 'write the module, or correct `features` in the configuration' },
+  HW0002: { title: 'A module cannot be loaded', remedy: 'correct the module so that it can be loaded' },
+  HW0003: { title: 'Nothing is defined', remedy: 'export at least one event, entity, group or service from a module' },
+  HW0101: {
+    title: 'A name has the wrong form',
+    remedy: 'use 1 to 64 lower-case letters, digits and underscores, a letter first',
+  },
+  HW0102: { title: 'A name is reserved', remedy: 'choose another name' },
+  HW0103: { title: 'A name is taken', remedy: 'rename one of the two, or export the same definition from both files' },
+  HW0104: {
+    title: 'A definition is expected',
+    remedy: 'pass what event(), entity(), group() or policy() returned; undefined often means a circular import',
+  },
+  HW0105: { title: 'An option is not known', remedy: 'remove the option, or correct its name' },
+  HW0201: {
+    title: 'A field has the wrong name or type',
+    remedy: 'name fields by 1 to 64 letters, digits and underscores, a letter first, and give each a type of `t`',
+  },
+  HW0202: { title: 'A field that is named is not there', remedy: 'name a field of the event, or add it to `fields`' },
+  HW0203: {
+    title: 'A field cannot serve as id, time or key',
+    remedy: 'id and key are string, int or int64, time is a timestamp; none may be optional',
+  },
+  HW0204: { title: 'A duration is malformed', remedy: "write a whole number and a unit: '30s', '5m', '24h' or '7d'" },
+  HW0205: { title: 'A duration is out of bounds', remedy: 'stay within the bounds that the message states' },
+  HW0206: { title: 'A number of partitions is out of bounds', remedy: 'use a whole number from 1 to 1024' },
+  HW0207: {
+    title: 'A topic name has the wrong form',
+    remedy: 'use 1 to 200 letters, digits, dots, underscores and hyphens',
+  },
+  HW0208: {
+    title: 'A parameter of a field type is out of bounds',
+    remedy: 'a decimal has a scale of 0 to 9, a vector 1 to 4096 elements',
+  },
+  HW0209: { title: 'Two events share a topic', remedy: 'give each event a topic of its own' },
+  HW0210: {
+    title: 'An option has a value that is not allowed',
+    remedy: 'use one of the values that the message lists',
+  },
+  HW0301: {
+    title: "A group's source has no field with the entity's key",
+    remedy: 'say which field holds the key with `key`, or add the field to the event',
+  },
+  HW0302: { title: 'A field cannot hold an entity key', remedy: 'use a field of type string, int or int64' },
+  HW0303: { title: 'A feature looks at a field that is not there', remedy: "use a field of the group's source" },
+  HW0304: { title: 'An aggregator cannot take this field', remedy: 'use a field of a type that the aggregator takes' },
+  HW0305: { title: 'A parameter of an aggregator is wrong', remedy: 'stay within what the message states' },
+  HW0306: { title: 'The value for an empty window is wrong', remedy: "give a value of the feature's own type" },
+  HW0307: { title: 'A `where` is wrong', remedy: 'build it from the columns of `e`, with values of the same type' },
+  HW0308: {
+    title: 'The features of a group cannot be listed',
+    remedy: 'return an object of features, each made by an aggregator of `e`',
+  },
+  HW0309: { title: 'A group has no features', remedy: 'add a feature, or remove the group' },
+  HW0401: {
+    title: 'A service cannot find the entity of a group',
+    remedy: "add a field with the entity's key to the request event, or take the group out of the service",
+  },
+  HW0402: { title: 'A service lists a group twice', remedy: 'list each group once' },
+  HW0403: { title: 'A derived feature is not a function', remedy: 'give `v => value`, or what derived() returned' },
+  HW0404: {
+    title: 'A derived feature or policy looks at more than its service has',
+    remedy: 'add what is missing to the service',
+  },
+  HW0405: { title: 'A policy is wrong', remedy: 'correct its outcomes, rules, thresholds or fallback' },
+  HW0406: {
+    title: 'The code of a service has no hash',
+    remedy: 'pass the bundle hash of every module to the compiler',
+  },
+  HW0407: {
+    title: 'The name of a model has the wrong form',
+    remedy: 'use letters, digits, dots, underscores and hyphens',
+  },
+  HW0901: {
+    title: 'A feature may leak its label',
+    remedy: 'give the feature a `delay` as long as the label takes to become known',
+  },
+} as const
+
+export type ProblemCode = keyof typeof PROBLEMS
+
+/** Notes one problem; `where` is such as `group card_activity, feature spend_24h`. */
+export type Report = (code: ProblemCode, where: string, message: string) => void
+
+/** A report that appends to `problems` in the name of a file. */
+export function reporter(file: string, problems: Problem[]): Report {
+  return (code, where, message) => {
+    problems.push({ code, file, where, message, remedy: PROBLEMS[code].remedy })
+  }
+}

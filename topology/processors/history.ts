@@ -1,0 +1,80 @@
+import { eventDecoder } from '../../features/plan/event.ts'
+import type { SourcePlan } from '../../features/plan/plan.ts'
+import type { LogRecord, NewRecord } from '../ports/event-log.ts'
+import type { ScoreRecord } from '../ports/score-record.ts'
+import { deadLetterTopic } from '../topology.ts'
+import { OFFLINE_TABLES, deadLetterRow, labelRow, rawRow, rawTableName, scoreRow } from './offline-schema.ts'
+import type { LabelRecord, OfflineRow, RecordPosition } from './offline-schema.ts'
+
+/** One row and the table it belongs to. */
+export interface TableRow {
+  readonly table: string
+  readonly row: OfflineRow
+}
+
+/** What one record becomes: rows, and where it was not valid a record for the dead-letter topic. */
+export interface MappedRecord {
+  readonly rows: readonly TableRow[]
+  readonly deadLetter: NewRecord | null
+}
+
+/** Maps the records of one topic; pure. */
+export type RecordMapper = (record: LogRecord, incarnation: string) => MappedRecord
+
+function positionOf(record: LogRecord, incarnation: string): RecordPosition {
+  return { incarnation, partition: record.partition, offset: record.offset, arrivalMs: record.arrivalMs }
+}
+
+function deadLetterRowOf(record: LogRecord, incarnation: string, code: string, reason: string): TableRow {
+  const position = positionOf(record, incarnation)
+  const letter = { ...position, topic: record.topic, key: record.key, code, reason, payload: record.value }
+  return { table: OFFLINE_TABLES.deadLetters, row: deadLetterRow(letter) }
+}
+
+/** Events of a source: valid ones to its raw table, others to the dead letters with reason and position. */
+export function sourceMapper(source: SourcePlan): RecordMapper {
+  const decoder = eventDecoder(source)
+  const table = rawTableName(source)
+  return (record, incarnation) => {
+    const decoded = decoder.decodeJson(record.value, record.arrivalMs)
+    if (decoded.ok) {
+      return { rows: [{ table, row: rawRow(source, positionOf(record, incarnation), decoded.event) }], deadLetter: null }
+    }
+    return {
+      rows: [deadLetterRowOf(record, incarnation, decoded.code, decoded.reason)],
+      deadLetter: {
+        topic: deadLetterTopic(source),
+        key: record.key,
+        partition: record.partition,
+        value: record.value,
+        headers: {
+          ...record.headers,
+          'hw-source': source.name,
+          'hw-topic': record.topic,
+          'hw-incarnation': incarnation,
+          'hw-partition': String(record.partition),
+          'hw-offset': String(record.offset),
+          'hw-code': decoded.code,
+          'hw-reason': decoded.reason,
+        },
+      },
+    }
+  }
+}
+
+/** Records of our own topics; one that cannot be read is kept as a dead letter of that topic. */
+function jsonMapper<T>(table: string, toRow: (value: T, position: RecordPosition) => OfflineRow): RecordMapper {
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  return (record, incarnation) => {
+    try {
+      const value = JSON.parse(decoder.decode(record.value)) as T
+      return { rows: [{ table, row: toRow(value, positionOf(record, incarnation)) }], deadLetter: null }
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      return { rows: [deadLetterRowOf(record, incarnation, 'NOT_READABLE', reason)], deadLetter: null }
+    }
+  }
+}
+
+export const scoreMapper: RecordMapper = jsonMapper<ScoreRecord>(OFFLINE_TABLES.scores, record => scoreRow(record))
+export const labelMapper: RecordMapper = jsonMapper<LabelRecord>(OFFLINE_TABLES.labels, labelRow)
