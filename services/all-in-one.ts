@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
+import { openOfflineStore } from '../topology/runtime/offline.ts'
 import type { BackgroundData, BackgroundMessage } from './background.ts'
 import type { ProcessSetup, RunningProcess } from './process.ts'
 import { startScorerProcess } from './scorer.ts'
@@ -48,7 +49,12 @@ async function startBackground(data: BackgroundData) {
 
 /** Scoring on this thread, everything else on another, so that no flush or insert delays an answer. */
 export async function startAllInOne(setup: ProcessSetup, level: BackgroundData['level']): Promise<AllInOne> {
-  const background = await startBackground({ config: setup.config, level })
+  // The engine's thread must belong to the main thread; the background finds it by its address.
+  const offline = await openOfflineStore(setup.config)
+  const background = await startBackground({ config: setup.config, level }).catch(async (error: unknown) => {
+    await offline.close()
+    throw error
+  })
   try {
     const scorer = await startScorerProcess(setup)
     return {
@@ -58,10 +64,12 @@ export async function startAllInOne(setup: ProcessSetup, level: BackgroundData['
       stop: async () => {
         await scorer.stop()
         await background.stop()
+        await offline.close()
       },
     }
   } catch (error) {
     await background.stop()
+    await offline.close()
     throw error
   }
 }

@@ -13,7 +13,7 @@ export const cardTransaction = event('card_transaction', {
     event_ms: t.timestamp(),
     customer_id: t.int(),
     terminal_id: t.int(),
-    amount: t.decimal(2),
+    amount: t.double(),
     fraud: t.int({ description: '1 for fraud; not known before seven days have passed' }),
     fraud_scenario: t.int({ description: '0 for none, 1 to 3 by the way of the fraud' }),
   },

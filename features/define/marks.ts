@@ -16,9 +16,13 @@ export function definitionKind(value: unknown): DefinitionKind | null {
   return typeof kind === 'string' ? (kind as DefinitionKind) : null
 }
 
-/** `unknown` for a name in the allowed form, otherwise the rule as a type that no string satisfies. */
-export type NameRule<N extends string> =
-  N extends Lowercase<N>
+/**
+ * `unknown` for a name in the allowed form, and for a name that is known only when it runs (the plan checks it);
+ * otherwise the rule as a type that no string satisfies.
+ */
+export type NameRule<N extends string> = string extends N
+  ? unknown
+  : N extends Lowercase<N>
     ? N extends `${string}${' ' | '-' | '.' | '/' | ':'}${string}` | ''
       ? { readonly error: 'a name is lower-case letters, digits and underscores' }
       : unknown

@@ -43,7 +43,10 @@ export const cardActivity = group(
       where: e.amount.lt(SMALL_AMOUNT),
       description: 'Payments below 5 in an hour: card testing tries tiny amounts',
     }),
-    declined_1h: e.count('1h', { where: e.declined.isTrue(), description: 'Payments refused by the issuer in an hour' }),
+    declined_1h: e.count('1h', {
+      where: e.declined.isTrue(),
+      description: 'Payments refused by the issuer in an hour',
+    }),
     spend_1h: e.sum(e.amount, '1h', { description: 'Amount paid in an hour' }),
     spend_24h: e.sum(e.amount, '24h', { description: 'Amount paid in a day' }),
     mean_amount_7d: e.mean(e.amount, '7d', {

@@ -44,6 +44,8 @@ interface Collected {
   readonly group: Map<string, Found<Group>>
   readonly policy: Map<string, Found<Policy>>
   readonly service: Map<string, Found<Service>>
+  /** Definitions whose name was taken, each said once. */
+  readonly refused: Set<unknown>
 }
 
 /**
@@ -115,6 +117,7 @@ function collect(input: CompileInput, reportIn: (file: string) => Report): Colle
     group: new Map(),
     policy: new Map(),
     service: new Map(),
+    refused: new Set(),
   }
   const modules = input.definitions.map(({ file, exports }) => ({ file, values: Object.values(exports) }))
   for (const { file, values } of modules) for (const value of values) keep(found, value, file, reportIn(file))
@@ -129,7 +132,12 @@ function keep(found: Collected, value: unknown, file: string, report: Report): v
   const { name } = value as { readonly name: string }
   const known = kept.get(name)
   if (known === undefined) kept.set(name, { file, definition: value })
-  else if (known.definition !== value && fingerprint(known.definition) !== fingerprint(value)) {
+  else if (
+    known.definition !== value &&
+    !found.refused.has(value) &&
+    fingerprint(known.definition) !== fingerprint(value)
+  ) {
+    found.refused.add(value)
     const elsewhere = known.file === file ? 'in this file' : `in ${known.file}`
     report('HW0103', `${kind} ${name}`, `another ${kind} ${elsewhere} is named "${name}" too`)
   }

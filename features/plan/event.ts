@@ -102,20 +102,7 @@ export function eventDecoder(source: SourcePlan): EventDecoder {
       const unknown = unknownFields(record, known)
       if (unknown !== null) return refused('UNKNOWN_FIELD', `event "${source.name}" has no ${unknown}`)
     }
-    const id = keyText(cells[idIndex] ?? null)
-    if (id === null || id === '') return missing(source, source.idField, 'is empty')
-    const time = cells[timeIndex] as number
-    if (time < leastTimeMs) {
-      return refused('OUT_OF_RANGE', `field "${source.timeField}": an event cannot be dated before March 1973`)
-    }
-    if (arrivalMs !== null && time > arrivalMs + source.clockSkewMs) {
-      const ahead = `${time - arrivalMs} ms after its arrival, more than the clock skew of ${source.clockSkewMs} ms`
-      return refused(
-        'FUTURE',
-        `field "${source.timeField}": the event is dated ${new Date(time).toISOString()}, ${ahead}`,
-      )
-    }
-    return { ok: true, event: { id, time, cells } }
+    return identified(source, cells, idIndex, timeIndex, arrivalMs)
   }
 
   function decodeJson(bytes: Uint8Array, arrivalMs: number): DecodeResult {
@@ -142,6 +129,30 @@ export function eventDecoder(source: SourcePlan): EventDecoder {
   }
 
   return { decodeJson, decodeFields: (record, arrivalMs) => decodeObject(record, arrivalMs, false) }
+}
+
+/** The event of checked cells, once its id and time are found to be right. */
+function identified(
+  source: SourcePlan,
+  cells: readonly Cell[],
+  idIndex: number,
+  timeIndex: number,
+  arrivalMs: number | null,
+): DecodeResult {
+  const id = keyText(cells[idIndex] ?? null)
+  if (id === null || id === '') return missing(source, source.idField, 'is empty')
+  const time = cells[timeIndex] as number
+  if (time < leastTimeMs) {
+    return refused('OUT_OF_RANGE', `field "${source.timeField}": an event cannot be dated before March 1973`)
+  }
+  if (arrivalMs !== null && time > arrivalMs + source.clockSkewMs) {
+    const ahead = `${time - arrivalMs} ms after its arrival, more than the clock skew of ${source.clockSkewMs} ms`
+    return refused(
+      'FUTURE',
+      `field "${source.timeField}": the event is dated ${new Date(time).toISOString()}, ${ahead}`,
+    )
+  }
+  return { ok: true, event: { id, time, cells } }
 }
 
 function refused(code: DecodeErrorCode, reason: string): DecodeResult {

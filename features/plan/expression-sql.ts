@@ -67,7 +67,7 @@ export function expressionToSql(
     case 'isNull':
       return isNullSql(expression.term, source, sql(expression.term))
     case 'in': {
-      // IN itself answers 0, not NULL, for a missing value.
+      // What IN answers for a missing value depends on a setting; equality does not.
       const term = sql(expression.term)
       return joined(
         'or',

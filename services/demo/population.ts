@@ -69,9 +69,7 @@ const FAVOURITES = 6
 export function createPopulation(seed: number, cardCount: number): Population {
   const random = createRandom(seed ^ 0x5bd1e995)
   const merchantCount = Math.max(REGIONS.length * CATEGORIES.length, Math.round(cardCount / CARDS_PER_MERCHANT))
-  const deck = CATEGORIES.flatMap(category =>
-    Array.from({ length: Math.round(category.share * 10) }, () => category),
-  )
+  const deck = CATEGORIES.flatMap(category => Array.from({ length: Math.round(category.share * 10) }, () => category))
   const merchants = Array.from({ length: merchantCount }, (_, index): Merchant => {
     const region = REGIONS[index % REGIONS.length]
     const category = CATEGORIES[Math.floor(index / REGIONS.length)] ?? random.pick(deck)

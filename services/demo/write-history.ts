@@ -21,16 +21,23 @@ const LINES_PER_WRITE = 2000
  * Writes generated payments as NDJSON, in order of time, and the truth about them beside it: one line a payment with
  * `paymentId`, `occurredAt`, `fraud`, `pattern` and `warmUp`. Returns how many were written.
  */
-export async function writeHistory(options: HistoryOptions): Promise<{ readonly payments: number; readonly fraud: number }> {
+export async function writeHistory(
+  options: HistoryOptions,
+): Promise<{ readonly payments: number; readonly fraud: number }> {
   const { seed, startMs, paymentsPerDay, shiftAtMs } = options
-  const generator = createGenerator({ seed, startMs, paymentsPerDay, ...(shiftAtMs === undefined ? {} : { shiftAtMs }) })
+  const generator = createGenerator({
+    seed,
+    startMs,
+    paymentsPerDay,
+    ...(shiftAtMs === undefined ? {} : { shiftAtMs }),
+  })
   const endMs = startMs + options.days * DAY_MS
   const warmUpEndMs = startMs + options.warmUpDays * DAY_MS
   await using payments = await open(options.paymentsFile, 'w')
   await using labels = await open(options.labelsFile, 'w')
   let written = 0
   let fraud = 0
-  for (let ended = false; !ended; ) {
+  for (let ended = false; !ended;) {
     const paymentLines: string[] = []
     const labelLines: string[] = []
     while (paymentLines.length < LINES_PER_WRITE) {
@@ -71,7 +78,9 @@ async function main(): Promise<void> {
     paymentsFile: values.payments,
     labelsFile: values.labels,
   })
-  process.stdout.write(`${written.payments} payments, ${written.fraud} of them fraud: ${values.payments}, ${values.labels}\n`)
+  process.stdout.write(
+    `${written.payments} payments, ${written.fraud} of them fraud: ${values.payments}, ${values.labels}\n`,
+  )
 }
 
 if (import.meta.main) await main()

@@ -24,13 +24,43 @@ modelRuntimeConformance('onnxruntime-node on the CPU', {
     { title: 'a classifier, [rows, 2]', path: fixture('classifier'), scoreOutput: 'probabilities' },
   ],
   refused: [
-    { title: 'a wrong width', path: fixture('column'), inputWidth: 4, scoreOutput: 'probability', names: ['"features"', 'takes 3', '4'] },
-    { title: 'an unknown output', path: fixture('classifier'), inputWidth: 3, scoreOutput: 'score', names: ['"score"', '"label"', '"probabilities"'] },
-    { title: 'an output that is no float', path: fixture('classifier'), inputWidth: 3, scoreOutput: 'label', names: ['"label"', 'int64'] },
-    { title: 'three classes', path: fixture('three-classes'), inputWidth: 3, scoreOutput: 'probabilities', names: ['3 columns'] },
+    {
+      title: 'a wrong width',
+      path: fixture('column'),
+      inputWidth: 4,
+      scoreOutput: 'probability',
+      names: ['"features"', 'takes 3', '4'],
+    },
+    {
+      title: 'an unknown output',
+      path: fixture('classifier'),
+      inputWidth: 3,
+      scoreOutput: 'score',
+      names: ['"score"', '"label"', '"probabilities"'],
+    },
+    {
+      title: 'an output that is no float',
+      path: fixture('classifier'),
+      inputWidth: 3,
+      scoreOutput: 'label',
+      names: ['"label"', 'int64'],
+    },
+    {
+      title: 'three classes',
+      path: fixture('three-classes'),
+      inputWidth: 3,
+      scoreOutput: 'probabilities',
+      names: ['3 columns'],
+    },
     { title: 'float64 inputs', path: fixture('double'), inputWidth: 1, scoreOutput: 'probability', names: ['float64'] },
     { title: 'two inputs', path: fixture('two-inputs'), inputWidth: 1, scoreOutput: 'sum', names: ['"a"', '"b"'] },
-    { title: 'a file cut short', path: truncated, inputWidth: 3, scoreOutput: 'probability', names: ['complete ONNX file'] },
+    {
+      title: 'a file cut short',
+      path: truncated,
+      inputWidth: 3,
+      scoreOutput: 'probability',
+      names: ['complete ONNX file'],
+    },
   ],
 })
 

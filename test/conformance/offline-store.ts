@@ -136,7 +136,10 @@ export function offlineStoreConformance(name: string, make: () => Promise<Offlin
         for await (const chunk of store.stream('SELECT throwIf(number = 5000000) AS x FROM numbers(10000000)'))
           void chunk
       })()
-      expect((await failureOf(late)).message).toContain('Code: 395.')
+      // ClickHouse cuts the connection of an answer that fails half-way; a busy reader may see that before the text.
+      const broken = await failureOf(late)
+      expect(broken.code).toBe('QUERY_FAILED')
+      expect(broken.message).toMatch(/Code: 395\.|broke off/)
     })
 
     it('keeps settings of one call out of the next', async () => {

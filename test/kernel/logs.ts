@@ -79,10 +79,10 @@ function partialOf(dice: Dice, columns: readonly FieldType[], filterCount: numbe
   return { aggregator, column, filter, lifetime: dice.chance(0.4) }
 }
 
-function windowOf(dice: Dice, lifetime: boolean): Window {
+function windowOf(dice: Dice, lifetime: boolean, lengthsMs: readonly number[]): Window {
   const delayMs = dice.pick([0, 0, 0, 1, 20, 100])
   if (lifetime && dice.chance(0.6)) return { kind: 'lifetime', delayMs }
-  return { kind: 'sliding', lengthMs: dice.pick(LENGTHS_MS), delayMs }
+  return { kind: 'sliding', lengthMs: dice.pick(lengthsMs), delayMs }
 }
 
 /** A random unit with reads over all its partials. */
@@ -92,16 +92,20 @@ export interface Case {
   readonly log: readonly LogRecord[]
 }
 
-/** A unit, its reads and a log, all from one seed; `tiles` forces narrow tiles and dense events, or neither. */
+/**
+ * A unit, its reads and a log, all from one seed; `tiles` forces narrow tiles and dense events, or neither. One log in
+ * eight is long and its windows short, so that most of it leaves the retention.
+ */
 export function caseOf(seed: number, tiles: boolean): Case {
   const dice = diceOf(seed)
+  const long = dice.chance(0.125)
   const columns = COLUMNS.filter(() => dice.chance(0.7))
   const filterCount = dice.pick([0, 1, 3, 8, 9, 17, 31])
   const partials = Array.from({ length: dice.integer(2, 8) }, () => partialOf(dice, columns, filterCount))
   const reads: FeatureRead[] = partials.flatMap((partial, index) =>
     Array.from({ length: dice.integer(1, 3) }, () => ({
       partial: index,
-      window: windowOf(dice, partial.lifetime),
+      window: windowOf(dice, partial.lifetime, long ? LENGTHS_MS.slice(0, 4) : LENGTHS_MS),
       include: dice.pick<Include>(['current', 'excludeSelf', 'excludeInstant']),
       whenEmpty: dice.pick<Value>([null, null, 0, 'none']),
     })),
@@ -111,18 +115,18 @@ export function caseOf(seed: number, tiles: boolean): Case {
   const reach = Math.max(...reads.map(read => reachOf(read.window)))
   const tileMs = tiles ? dice.pick([7, 16, 32, 64, 100]) : 0
   const spec = { columns, filterCount, partials, latenessMs, horizonMs, retentionMs: reach + horizonMs, tileMs }
-  return { spec, reads, log: logOf(dice, spec, tiles) }
+  return { spec, reads, log: logOf(dice, spec, tiles, long) }
 }
 
 function reachOf(window: Window): number {
   return window.delayMs + (window.kind === 'sliding' ? window.lengthMs : 0)
 }
 
-function logOf(dice: Dice, spec: UnitSpec, dense: boolean): LogRecord[] {
+function logOf(dice: Dice, spec: UnitSpec, dense: boolean, long: boolean): LogRecord[] {
   const partitions = dice.integer(1, 3)
   const clocks = Array.from({ length: partitions }, () => dice.integer(-200, 200))
   const log: LogRecord[] = []
-  const count = dense ? dice.integer(80, 220) : dice.integer(0, 120)
+  const count = long ? dice.integer(500, 900) : dense ? dice.integer(80, 220) : dice.integer(0, 120)
   const stride = dense ? dice.pick([1, 2, 4]) : dice.pick([1, 8, 40])
   for (let made = 0; made < count; made++) {
     const partition = dice.integer(0, partitions - 1)

@@ -87,13 +87,14 @@ function score(index: number): ScoreRecord {
 
 const SILENT = { count: () => {}, gauge: () => {}, observeMs: () => {}, log: () => {} }
 
-function monitorOver(store: Pick<OfflineStore, 'insert'>): DriftMonitor {
+function monitorOver(store: Pick<OfflineStore, 'insert' | 'query'>): DriftMonitor {
   return createDriftMonitor({
     offline: store,
     manifests,
     clock: { nowMs: () => nowMs, monotonicMs: () => nowMs },
     telemetry: SILENT,
     flushIntervalMs: 0,
+    statisticsIntervalMs: 60_000,
     viewSlots: 60,
   })
 }
@@ -141,6 +142,10 @@ describe('the drift monitor on real engines', () => {
       )
       await drain(monitorOver(offline))
     }
+    nowMs = FROM_MS + 5 * MINUTE_MS
+    await log.append([
+      { topic: SCORES_TOPIC, key: 'x', value: new TextEncoder().encode('no score'), arrivalMs: everything.toMs },
+    ])
     await offline.insert('scores', records.map(scoreRow))
     await drain(monitorOver(offline))
 
@@ -151,6 +156,10 @@ describe('the drift monitor on real engines', () => {
     expect(online.toSorted(byFeature)).toEqual(bySql.toSorted(byFeature))
     expect(online).toHaveLength(3)
     const counted = records.filter(record => record.modelVersion === '1').length
+    const statistics = await offline.query<{ n: string }>('SELECT uniqExact(feature) AS n FROM drift WHERE rows > 500')
+    expect(statistics).toEqual([{ n: '3' }])
+    await offline.command('TRUNCATE TABLE drift_statistics')
+    nowMs = FROM_MS
     for (const each of online) expect(each.bins.reduce((a, b) => a + b, each.missing)).toBe(counted)
   }, 60_000)
 
@@ -159,8 +168,8 @@ describe('the drift monitor on real engines', () => {
     const report = await readDriftReport(options)
     expect([report.fromMs, report.toMs]).toEqual([FROM_MS, FROM_MS + 6 * MINUTE_MS])
     expect(report.findings.map(finding => [finding.feature, finding.verdict])).toEqual([
-      ['score', 'alert'],
       ['card_activity.payments_1h', 'alert'],
+      ['score', 'alert'],
       ['request.amount', 'alert'],
     ])
     const text = renderDrift(report)
@@ -205,6 +214,7 @@ describe('the drift monitor while the offline store does not answer', () => {
       headers: {},
       arrivalMs: FROM_MS + (from + i) * MINUTE_MS,
     })),
+    fetchedOffset: from,
     nextOffset: from + count,
     endOffset: from + count,
   })
@@ -217,6 +227,7 @@ describe('the drift monitor while the offline store does not answer', () => {
         if (down) throw new Error('connection refused')
         written.push(...rows)
       },
+      query: async () => [],
     })
     const bounds = { incarnation: 'i', startOffset: 0, endOffset: 10 }
     expect(await monitor.handlers.assigned(SCORES_TOPIC, 0, bounds)).toBeNull()

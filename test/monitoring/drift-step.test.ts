@@ -77,7 +77,7 @@ function direct(records: readonly ScoredRecord[]): ReadonlyMap<string, readonly 
   )
 }
 
-describe('stepDrift', () => {
+describe('stepDrift', { timeout: 60_000 }, () => {
   it('stores each record once, whatever the batches, redeliveries, flushes and crashes', () => {
     const actions = fc.array(
       fc.record({
@@ -191,7 +191,14 @@ describe('decodeScoredInputs', () => {
       score: 0.5,
       inputs: { a: 1, b: null },
     })
-    for (const bad of ['', '{', '[]', 'null', '{"model":"fraud"}', '{"model":1,"modelVersion":"1","score":0,"inputs":{}}']) {
+    for (const bad of [
+      '',
+      '{',
+      '[]',
+      'null',
+      '{"model":"fraud"}',
+      '{"model":1,"modelVersion":"1","score":0,"inputs":{}}',
+    ]) {
       expect(decode(bad)).toBeNull()
     }
     expect(decode('{"model":"m","modelVersion":"1","score":0,"inputs":{"a":"x"}}')).toBeNull()

@@ -1,8 +1,10 @@
+import { ClickHouseLogLevel, createClient } from '@clickhouse/client'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { request as httpRequest } from 'node:http'
 import { tmpdir } from 'node:os'
+import { Readable } from 'node:stream'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -172,6 +174,45 @@ describe('the HTTP interface', () => {
     }
     expect(await text('SELECT 1 AS x', '', { 'X-ClickHouse-Format': 'JSONEachRow' })).toBe('{"x":1}\n')
     expect(await text("SHOW DATABASES LIKE 'def%' FORMAT CSV")).toBe('"default"\n')
+  })
+
+  it('serves the official client in all its calls', async () => {
+    const client = createClient({
+      url: server.url,
+      compression: { request: true, response: true },
+      log: { level: ClickHouseLogLevel.OFF },
+    })
+    expect(await client.ping()).toMatchObject({ success: true })
+    expect(await client.ping({ select: true })).toMatchObject({ success: true })
+    await client.command({ query: 'CREATE TABLE official (a Int64, s String) ENGINE = MergeTree ORDER BY a' })
+    const values = Array.from({ length: 100 }, (_, a) => ({ a, s: `é ${a}` }))
+    const inserted = await client.insert({ table: 'official', values, format: 'JSONEachRow' })
+    expect(inserted.summary).toMatchObject({ written_rows: '100' })
+    await client.insert({ table: 'official', values: Readable.from([[100, 'stream']]), format: 'JSONCompactEachRow' })
+    const parquet = await client.exec({ query: "SELECT 101 :: Int64 AS a, 'parquet' AS s FORMAT Parquet" })
+    const bytes: Buffer[] = []
+    for await (const chunk of parquet.stream) bytes.push(chunk as Buffer)
+    await client.insert({
+      table: 'official',
+      values: Readable.from([Buffer.concat(bytes)], { objectMode: false }),
+      format: 'Parquet',
+    })
+    for (const format of ['JSON', 'JSONCompact', 'JSONColumnsWithMetadata'] as const) {
+      const result = await client.query({ query: 'SELECT count() AS n FROM official', format })
+      expect(JSON.stringify(await result.json())).toContain('102')
+    }
+    const csv = await client.query({
+      query: 'SELECT a, s FROM official WHERE a >= {from:Int64} ORDER BY a',
+      query_params: { from: 99 },
+      format: 'CSVWithNames',
+      clickhouse_settings: { wait_end_of_query: 1 },
+    })
+    expect(await csv.text()).toBe('"a","s"\n99,"é 99"\n100,"stream"\n101,"parquet"\n')
+    await expect(client.query({ query: 'SELECT nothing' })).rejects.toMatchObject({
+      code: '47',
+      type: 'UNKNOWN_IDENTIFIER',
+    })
+    await client.close()
   })
 
   it('writes its address beside the folder', async () => {

@@ -105,7 +105,7 @@ describe('table files', () => {
         })(),
       )
     await expect(wrong({ a: 'x' })).rejects.toThrow(/atomic\.csv: Code: 27/)
-    await expect(wrong({ a: null })).rejects.toThrow(/atomic\.csv/)
+    await expect(wrong({ a: null })).rejects.toThrow(/atomic\.csv: .*no value for the column 'a'/)
     await expect(wrong({ a: 1, b: 2 })).rejects.toThrow("'b'")
     expect(await readFile(path, 'utf8')).toBe('"a"\n1\n')
     expect((await readdir(folder)).filter(name => name.startsWith('.headwater'))).toEqual([])

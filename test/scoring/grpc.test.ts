@@ -67,7 +67,13 @@ let server: GrpcServer
 let client: GrpcClient
 
 beforeAll(async () => {
-  server = await startGrpcServer({ handlers, telemetry, clock: systemClock, port: 0, maxMessageBytes: MAX_MESSAGE_BYTES })
+  server = await startGrpcServer({
+    handlers,
+    telemetry,
+    clock: systemClock,
+    port: 0,
+    maxMessageBytes: MAX_MESSAGE_BYTES,
+  })
   client = createGrpcClient({ address: server.address })
 })
 afterAll(async () => {
@@ -129,7 +135,9 @@ describe('score', () => {
 
   it('passes the instant and the deadline on, and their absence', async () => {
     const deadlineMs = Date.now() + 5000
-    expect((await client.score({ service: 'instant', event: {}, asOfMs: 1_700_000_000_123 })).score).toBe(1_700_000_000_123)
+    expect((await client.score({ service: 'instant', event: {}, asOfMs: 1_700_000_000_123 })).score).toBe(
+      1_700_000_000_123,
+    )
     expect((await client.score({ service: 'instant', event: {} })).score).toBeNull()
     expect((await client.score({ service: 'deadline', event: {}, deadlineMs })).decision).toBe('true')
     expect((await client.score({ service: 'deadline', event: {} })).decision).toBe('false')
@@ -204,7 +212,10 @@ describe('the other calls', () => {
   })
 
   it('GetFeatures takes groups or a service', async () => {
-    const groups = await client.getFeatures({ of: { kind: 'groups', groups: ['g'], entities: { card: 'c1' } }, asOfMs: 5 })
+    const groups = await client.getFeatures({
+      of: { kind: 'groups', groups: ['g'], entities: { card: 'c1' } },
+      asOfMs: 5,
+    })
     expect(groups).toEqual({ features: { card: 'c1' }, statuses: { g: 'fresh' }, asOfMs: 5, planHash: 'groups' })
     const service = await client.getFeatures({ of: { kind: 'service', service: 's', event: { a: 2 } } })
     expect(service).toEqual({ features: { a: 2 }, statuses: {}, asOfMs: -1, planHash: 'service' })

@@ -16,6 +16,7 @@ import type { ModelManifest } from '../../topology/ports/model-repository.ts'
 import { onlineKey, shardOf } from '../../topology/ports/online-layout.ts'
 import { SHARD_COUNT } from '../../topology/ports/online-store.ts'
 import type { OnlineStore, Progress } from '../../topology/ports/online-store.ts'
+import type { ServerError } from '../../topology/ports/server.ts'
 import type { ScoreRecord } from '../../topology/ports/score-record.ts'
 import { createScoringEngine } from '../../topology/scoring/engine.ts'
 import type { ScoringEngine } from '../../topology/scoring/engine.ts'
@@ -38,7 +39,7 @@ export const payment = event('payment', {
     id: t.string(),
     at: t.timestamp(),
     card: t.string(),
-    shop: t.string({ optional: true }),
+    shop: t.optional(t.string()),
     amount: t.decimal(2),
   },
 })
@@ -64,7 +65,10 @@ const shopActivity = group('shop_activity', { entity: shop, source: payment, max
 const shopProfile = group('shop_profile', { entity: shop, source: profile, maxAge: '1h' }, e => ({
   rating: e.last(e.rating, 'lifetime'),
 }))
-const overMean = derived({ request: payment, groups: [cardActivity] }, v => v.request.amount / (v.card_activity.mean_1h ?? 1))
+const overMean = derived(
+  { request: payment, groups: [cardActivity] },
+  v => v.request.amount / (v.card_activity.mean_1h ?? 1),
+)
 const rules = policy('rules', {
   version: '7',
   request: payment,
@@ -119,7 +123,19 @@ export const manifest: ModelManifest = {
 
 /** The tests' definitions, compiled and bound to units on fresh topics. */
 export function compileWorld(): { readonly bound: BoundPlan; readonly services: ReadonlyMap<string, ServiceCode> } {
-  const exports = { payment, profile, card, shop, cardActivity, shopActivity, shopProfile, overMean, rules, scored, plain }
+  const exports = {
+    payment,
+    profile,
+    card,
+    shop,
+    cardActivity,
+    shopActivity,
+    shopProfile,
+    overMean,
+    rules,
+    scored,
+    plain,
+  }
   const compiled = compileProject({ definitions: [{ file: 'world.ts', exports }], bundleHashes: { 'world.ts': '0' } })
   if (!compiled.ok) throw new Error(JSON.stringify(compiled.problems, null, 1))
   const { plan, services } = compiled.project
@@ -149,7 +165,9 @@ export interface World {
 const NAMESPACE = 'test'
 
 /** Starts a world; `change` may replace parts of the engine's options. */
-export async function startWorld(change: (options: ScoringOptions) => Partial<ScoringOptions> = () => ({})): Promise<World> {
+export async function startWorld(
+  change: (options: ScoringOptions) => Partial<ScoringOptions> = () => ({}),
+): Promise<World> {
   const folder = mkdtempSync(join(tmpdir(), 'headwater-scoring-'))
   const clock = handClock(NOW)
   const telemetry = collectTelemetry()
@@ -227,6 +245,33 @@ async function feed(
 }
 
 /** A payment some minutes before now. */
-export function paid(id: string, minutesAgo: number, fields: Readonly<Record<string, Value>> = {}): Record<string, Value> {
+export function paid(
+  id: string,
+  minutesAgo: number,
+  fields: Readonly<Record<string, Value>> = {},
+): Record<string, Value> {
   return { id, at: NOW - minutesAgo * MINUTE, card: 'c1', shop: 's1', amount: 10, ...fields }
+}
+
+/** The payments that `withHistory` has seen: two of card c1, one of c2, all in shop s1. */
+export const HISTORY = [paid('p1', 50), paid('p2', 30, { amount: 20 }), paid('p3', 5, { card: 'c2', amount: 33.33 })]
+
+/** Feeds a world with HISTORY and a rating of the shop. */
+export async function feedHistory(world: World): Promise<World> {
+  await world.feed('payment', 0, HISTORY)
+  await world.feed('profile', 0, [{ id: 'q1', at: NOW - 1000, shop: 's1', rating: 4.5 }])
+  return world
+}
+
+/** The error of work that must fail. */
+export function failure(work: Promise<unknown>): Promise<ServerError> {
+  return work.then(
+    () => Promise.reject(new Error('it did not fail')),
+    (error: unknown) => error as ServerError,
+  )
+}
+
+/** A store that is the given one but for some methods. */
+export function changed(store: OnlineStore, changes: Partial<OnlineStore>): OnlineStore {
+  return Object.assign(Object.create(store) as OnlineStore, changes)
 }

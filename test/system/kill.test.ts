@@ -37,11 +37,11 @@ describe('kill -9', () => {
       for (let batch = 0; batch * BATCH < EVENTS; ) {
         const events = payments.slice(batch * BATCH, (batch + 1) * BATCH).map(paymentFields)
         const published = client.publishEvents({ source: 'payment', events })
+        published.catch(() => undefined)
         if (killAt.delete(batch)) {
           await new Promise(done => setTimeout(done, pick(30)))
           await system.kill()
           killed++
-          await published.catch(() => undefined)
           client.close()
           system = await startSystem(flags)
           client = createGrpcClient({ address: `127.0.0.1:${system.port}` })

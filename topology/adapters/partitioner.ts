@@ -10,7 +10,8 @@ export function murmur2(bytes: Uint8Array): number {
   const blocks = length & ~3
   let hash = SEED ^ length
   for (let i = 0; i < blocks; i += 4) {
-    let block = byteAt(bytes, i) | (byteAt(bytes, i + 1) << 8) | (byteAt(bytes, i + 2) << 16) | (byteAt(bytes, i + 3) << 24)
+    let block =
+      byteAt(bytes, i) | (byteAt(bytes, i + 1) << 8) | (byteAt(bytes, i + 2) << 16) | (byteAt(bytes, i + 3) << 24)
     block = Math.imul(block, MULTIPLIER)
     block ^= block >>> 24
     hash = Math.imul(hash, MULTIPLIER) ^ Math.imul(block, MULTIPLIER)

@@ -5,22 +5,24 @@ import { SCORES_TOPIC } from '../ports/score-record.ts'
 import type { Telemetry } from '../ports/telemetry.ts'
 import { addCounts, checkReferences, countScore, listCounts, openCounts } from './drift-counts.ts'
 import type { CountsByModel, FeatureCounts, Manifests, ScoredInputs } from './drift-counts.ts'
+import { DRIFT_COUNTS_TABLE, readDriftReport, writeDriftStatistics } from './drift-report.ts'
 import { driftCommitOffset, newDriftPartition, openMinuteRows, stepDrift } from './drift-step.ts'
 import type { DriftCountRow, DriftPartition, ScoredRecord } from './drift-step.ts'
 
-/** The table of `DriftCountRow`s. */
-export const DRIFT_COUNTS_TABLE = 'drift_counts'
-
 /** Closed rows kept per partition while the offline store does not answer; beyond it the partition waits. */
 const MAX_PENDING_ROWS = 20_000
+const STATISTICS_INTERVAL_MS = 60_000
+const STATISTICS_WINDOW_MINUTES = 60
 
 export interface DriftMonitorOptions {
-  readonly offline: Pick<OfflineStore, 'insert'>
+  readonly offline: Pick<OfflineStore, 'insert' | 'query'>
   readonly manifests: Manifests
   readonly clock: Clock
   readonly telemetry: Telemetry
   /** How often counts are written and offsets committed, per partition. */
   readonly flushIntervalMs: number
+  /** How often the statistics of the last hour are computed and written, while scores arrive; a minute by default. */
+  readonly statisticsIntervalMs?: number
   /** Width of the slots of the rolling view; a minute by default. */
   readonly viewSlotMs?: number
   /** Slots in the rolling view; 10 by default, at most 1,440. */
@@ -33,7 +35,7 @@ export interface DriftMonitor {
   readonly handlers: ConsumerHandlers
   /** Counts of what arrived in the last `viewSlots` slots, the current one included. */
   view(): readonly FeatureCounts[]
-  /** Writes everything counted so far; to be called after the consumer has stopped. */
+  /** Writes everything counted so far, and the statistics; to be called after the consumer has stopped. */
   flush(): Promise<void>
 }
 
@@ -48,59 +50,25 @@ interface Watched {
 
 /**
  * Counts the scores topic against the models' frozen references, writes one row per (model version, feature, minute,
- * partition) and commits the first offset of the open minute. A crash, a redelivered batch or a second owner writes the same rows
- * again under the same keys. Memory is bounded by the manifests, the view's slots and 20,000 pending rows a partition.
+ * partition) and commits the first offset of the open minute. A crash, a redelivered batch or a second owner writes
+ * the same rows again under the same keys. Memory is bounded by the manifests, the view's slots and 20,000 pending
+ * rows a partition.
  */
 export function createDriftMonitor(options: DriftMonitorOptions): DriftMonitor {
-  const { offline, manifests, clock, telemetry, flushIntervalMs } = options
+  const { manifests, clock, telemetry } = options
   const slotMs = options.viewSlotMs ?? 60_000
   const slotCount = options.viewSlots ?? 10
   checkReferences(manifests)
   if (!(slotMs > 0)) throw new RangeError(`viewSlotMs must be positive, not ${slotMs}`)
   if (!(slotCount >= 1 && slotCount <= 1440)) throw new RangeError(`viewSlots must be 1 to 1440, not ${slotCount}`)
   const partitions = new Map<number, Watched>()
-
-  async function write(watched: Watched): Promise<void> {
-    const rows = [...watched.pending, ...openMinuteRows(watched.state, manifests)]
-    if (rows.length > 0) {
-      const token = `drift:${watched.state.partition}:${watched.state.open?.firstOffset ?? -1}:${watched.state.nextOffset}`
-      await offline.insert(DRIFT_COUNTS_TABLE, rows.map(row => ({ ...row })), token)
-      telemetry.count('drift_rows_written_total', rows.length)
-    }
-    watched.pending = []
-    watched.dirty = false
-  }
-
-  async function flushWhenDue(watched: Watched, control: ConsumerControl): Promise<void> {
-    const nowMs = clock.monotonicMs()
-    const full = watched.pending.length >= MAX_PENDING_ROWS
-    if (!watched.dirty || (!full && nowMs - watched.flushedAtMs < flushIntervalMs)) return
-    watched.flushedAtMs = nowMs
-    try {
-      await write(watched)
-    } catch (error) {
-      telemetry.count('drift_flush_failures_total', 1)
-      telemetry.log('error', 'drift counts could not be written; they are kept and tried again', {
-        partition: watched.state.partition,
-        error: error instanceof Error ? error.message : String(error),
-      })
-      if (full) throw error
-      return
-    }
-    const offset = driftCommitOffset(watched.state)
-    if (offset !== null) await control.commit(SCORES_TOPIC, watched.state.partition, offset)
-  }
+  const store = createStoring(options)
 
   function watchedOf(partition: number): Watched {
     const present = partitions.get(partition)
     if (present !== undefined) return present
-    const made: Watched = {
-      state: newDriftPartition(partition),
-      pending: [],
-      dirty: false,
-      flushedAtMs: clock.monotonicMs(),
-      slots: new Map(),
-    }
+    const state = newDriftPartition(partition)
+    const made = { state, pending: [], dirty: false, flushedAtMs: clock.monotonicMs(), slots: new Map() }
     partitions.set(partition, made)
     return made
   }
@@ -122,16 +90,16 @@ export function createDriftMonitor(options: DriftMonitorOptions): DriftMonitor {
       telemetry.count('drift_records_counted_total', effects.counted)
       if (effects.undecodable > 0) telemetry.count('drift_records_undecodable_total', effects.undecodable)
       if (effects.unknownModel > 0) telemetry.count('drift_records_unknown_model_total', effects.unknownModel)
-      await flushWhenDue(watched, control)
+      await store.whenDue(watched, control)
     },
     async idle(_topic, partition, _endOffset, control) {
       const watched = partitions.get(partition)
-      if (watched !== undefined) await flushWhenDue(watched, control)
+      if (watched !== undefined) await store.whenDue(watched, control)
     },
     async revoked(_topic, partition) {
       const watched = partitions.get(partition)
       partitions.delete(partition)
-      if (watched?.dirty === true) await write(watched)
+      if (watched?.dirty === true) await store.counts(watched)
     },
   }
 
@@ -147,9 +115,76 @@ export function createDriftMonitor(options: DriftMonitorOptions): DriftMonitor {
       return listCounts(sum, manifests)
     },
     async flush() {
-      for (const watched of partitions.values()) if (watched.dirty) await write(watched)
+      for (const watched of partitions.values()) if (watched.dirty) await store.counts(watched)
+      await store.statistics()
     },
   }
+}
+
+/** What the monitor writes, and when. */
+function createStoring(options: DriftMonitorOptions) {
+  const { offline, manifests, clock, telemetry, flushIntervalMs } = options
+  const statisticsIntervalMs = options.statisticsIntervalMs ?? STATISTICS_INTERVAL_MS
+  let statisticsAtMs = clock.monotonicMs()
+  let newCounts = false
+
+  function failed(counter: string, message: string, error: unknown, partition?: number): void {
+    telemetry.count(counter, 1)
+    const text = error instanceof Error ? error.message : String(error)
+    telemetry.log('error', message, { error: text, ...(partition === undefined ? {} : { partition }) })
+  }
+
+  async function counts(watched: Watched): Promise<void> {
+    const { state } = watched
+    const rows = [...watched.pending, ...openMinuteRows(state, manifests)]
+    if (rows.length > 0) {
+      const token = `drift:${state.partition}:${state.open?.firstOffset ?? -1}:${state.nextOffset}`
+      const written = rows.map(row => ({ ...row }))
+      await offline.insert(DRIFT_COUNTS_TABLE, written, token)
+      telemetry.count('drift_rows_written_total', rows.length)
+      newCounts = true
+    }
+    watched.pending = []
+    watched.dirty = false
+  }
+
+  async function statistics(): Promise<void> {
+    if (!newCounts) return
+    newCounts = false
+    try {
+      const nowMs = clock.nowMs()
+      const report = await readDriftReport({ offline, manifests, nowMs, windowMinutes: STATISTICS_WINDOW_MINUTES })
+      await writeDriftStatistics(offline, report)
+      const alerts = report.findings.filter(finding => finding.verdict === 'alert').length
+      telemetry.gauge('drift_alerting_features', alerts)
+    } catch (error) {
+      newCounts = true
+      failed('drift_statistics_failures_total', 'drift statistics could not be written; they are tried again', error)
+    }
+  }
+
+  async function whenDue(watched: Watched, control: ConsumerControl): Promise<void> {
+    const nowMs = clock.monotonicMs()
+    const full = watched.pending.length >= MAX_PENDING_ROWS
+    if (!watched.dirty || (!full && nowMs - watched.flushedAtMs < flushIntervalMs)) return
+    watched.flushedAtMs = nowMs
+    const { partition } = watched.state
+    try {
+      await counts(watched)
+    } catch (error) {
+      const message = 'drift counts could not be written; they are kept and tried again'
+      failed('drift_flush_failures_total', message, error, partition)
+      if (full) throw error
+      return
+    }
+    const offset = driftCommitOffset(watched.state)
+    if (offset !== null) await control.commit(SCORES_TOPIC, partition, offset)
+    if (nowMs - statisticsAtMs < statisticsIntervalMs) return
+    statisticsAtMs = nowMs
+    await statistics()
+  }
+
+  return { counts, statistics, whenDue }
 }
 
 /** Adds a batch to the rolling view and forgets the slots that fell out of it. */

@@ -4,8 +4,10 @@ import { assessDrift, DRIFT_THRESHOLDS } from './drift-assess.ts'
 import type { DriftFinding, DriftThresholds } from './drift-assess.ts'
 import { checkReferences, SCORE_FEATURE } from './drift-counts.ts'
 import type { FeatureCounts, Manifests } from './drift-counts.ts'
-import { DRIFT_COUNTS_TABLE } from './drift-monitor.ts'
 import { MINUTE_MS } from './drift-step.ts'
+
+/** The table of `DriftCountRow`s. */
+export const DRIFT_COUNTS_TABLE = 'drift_counts'
 
 /** The table that `writeDriftStatistics` fills. */
 export const DRIFT_STATISTICS_TABLE = 'drift_statistics'
@@ -162,22 +164,24 @@ export function renderDrift(report: DriftReport): string {
   const window = `${isoMinute(report.fromMs)} to ${isoMinute(report.toMs)} UTC`
   if (findings.length === 0) return `No scores of a known model version arrived from ${window}.\n`
   const header = ['feature', 'rows', 'PSI', 'noise 99 %', 'JS', 'noise 99 %', 'missing', 'change', 'values', 'verdict']
-  const sections = [...Map.groupBy(findings, finding => `${finding.model} ${finding.version}`)].map(([model, members]) => {
-    const rows = members.map(finding => [
-      finding.feature,
-      String(finding.currentRows),
-      finding.psi.toFixed(4),
-      finding.psiBand.p99.toFixed(4),
-      finding.js.toFixed(4),
-      finding.jsBand.p99.toFixed(4),
-      percent(finding.missingCurrent),
-      signed(finding.missingDifference),
-      finding.verdict === 'alert' ? DIRECTION_TEXT[directionOf(finding)] : '',
-      VERDICT_TEXT[finding.verdict],
-    ])
-    const alerts = members.filter(finding => finding.verdict === 'alert').length
-    return `Model ${model}: ${members.length} features, ${alerts} drifting\n\n${table([header, ...rows])}`
-  })
+  const sections = [...Map.groupBy(findings, finding => `${finding.model} ${finding.version}`)].map(
+    ([model, members]) => {
+      const rows = members.map(finding => [
+        finding.feature,
+        String(finding.currentRows),
+        finding.psi.toFixed(4),
+        finding.psiBand.p99.toFixed(4),
+        finding.js.toFixed(4),
+        finding.jsBand.p99.toFixed(4),
+        percent(finding.missingCurrent),
+        signed(finding.missingDifference),
+        finding.verdict === 'alert' ? DIRECTION_TEXT[directionOf(finding)] : '',
+        VERDICT_TEXT[finding.verdict],
+      ])
+      const alerts = members.filter(finding => finding.verdict === 'alert').length
+      return `Model ${model}: ${members.length} features, ${alerts} drifting\n\n${table([header, ...rows])}`
+    },
+  )
   const rule =
     `ALERT: PSI above ${thresholds.psi} or missing rate off by more than ${percent(thresholds.missing)}, ` +
     `significant at a false discovery rate of ${percent(thresholds.alpha)}, on at least ${thresholds.minimumRows} rows.`

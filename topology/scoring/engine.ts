@@ -115,14 +115,20 @@ function describeService(service: ServiceRuntime): ScoringDescription['services'
 
 function scoreRow(maker: RowMaker, request: ScoreRequest, goal: RowGoal, reject: Reject): Row {
   const service = serviceOf(maker, request.service)
-  return eventRow(maker, service, request.event, { goal, t: instantOf(request), deadlineMs: request.deadlineMs, reject })
+  return eventRow(maker, service, request.event, {
+    goal,
+    t: instantOf(request),
+    deadlineMs: request.deadlineMs,
+    reject,
+  })
 }
 
 function featuresRow(maker: RowMaker, request: GetFeaturesRequest, goal: RowGoal, reject: Reject): Row {
   const { options, queue } = maker
   const { of, deadlineMs } = request
   const t = instantOf(request) ?? options.clock.nowMs()
-  if (of.kind === 'service') return eventRow(maker, serviceOf(maker, of.service), of.event, { goal, t, deadlineMs, reject })
+  if (of.kind === 'service')
+    return eventRow(maker, serviceOf(maker, of.service), of.event, { goal, t, deadlineMs, reject })
   const admittedAt = options.clock.monotonicMs()
   if (of.groups.length === 0) throw new ServerError('INVALID_REQUEST', 'groups: name at least one group')
   queue.admit(deadlineMs ?? Infinity)
@@ -132,7 +138,16 @@ function featuresRow(maker: RowMaker, request: GetFeaturesRequest, goal: RowGoal
     throw new ServerError('INVALID_REQUEST', `entities: group "${name}" is of entity "${entity}", whose key is missing`)
   }
   const keys = selection.units.map(read => unitKey(options.namespace, read, of.entities[read.unit.entity] ?? ''))
-  const made = { goal, service: null, selection, checked: null, t, deadlineMs: deadlineMs ?? Infinity, admittedAt, keys }
+  const made = {
+    goal,
+    service: null,
+    selection,
+    checked: null,
+    t,
+    deadlineMs: deadlineMs ?? Infinity,
+    admittedAt,
+    keys,
+  }
   return { ...made, ...unanswered(admittedAt, reject) }
 }
 
@@ -166,7 +181,16 @@ function unanswered(
   decodedAt: number,
   reject: Reject,
 ): Pick<Row, 'decodedAt' | 'features' | 'sections' | 'view' | 'degraded' | 'score' | 'settled' | 'reject'> {
-  return { decodedAt, features: NO_FEATURES, sections: [], view: null, degraded: null, score: null, settled: false, reject }
+  return {
+    decodedAt,
+    features: NO_FEATURES,
+    sections: [],
+    view: null,
+    degraded: null,
+    score: null,
+    settled: false,
+    reject,
+  }
 }
 
 function serviceOf({ services }: RowMaker, name: string): ServiceRuntime {

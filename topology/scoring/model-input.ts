@@ -48,7 +48,8 @@ export function checkManifestAgainstPlan(manifest: ModelManifest, plan: Plan, se
     if (group === 'request') {
       const field = source?.fields.find(f => f.name === feature)
       if (field === undefined) problems.push(`${model} wants ${name}: ${service.request} has no such field; ${remedy}`)
-      else if (!isNumeric(field.type)) problems.push(`${model} wants ${name}, which is a ${field.type.kind}, not a number`)
+      else if (!isNumeric(field.type))
+        problems.push(`${model} wants ${name}, which is a ${field.type.kind}, not a number`)
     } else if (group === 'derived') {
       if (!service.derived.includes(feature)) {
         problems.push(`${model} wants ${name}: service ${service.name} derives no ${feature}; ${remedy}`)

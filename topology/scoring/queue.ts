@@ -76,7 +76,9 @@ export function createTurnQueue(options: QueueOptions): TurnQueue {
       if (remainingMs <= 0) throw late(telemetry, 'before it was admitted')
       const waitMs = meanTurnMs * Math.floor(queuedRows / limits.maxTurnRows)
       if (waitMs > remainingMs) {
-        throw overloaded(`the deadline is in ${Math.ceil(remainingMs)} ms, about ${Math.ceil(waitMs)} ms of work wait before it`)
+        throw overloaded(
+          `the deadline is in ${Math.ceil(remainingMs)} ms, about ${Math.ceil(waitMs)} ms of work wait before it`,
+        )
       }
     },
     enqueue: row => {
@@ -106,7 +108,10 @@ function late(telemetry: ScoringOptions['telemetry'], when: string): ServerError
 }
 
 /** Builds and emits records after the answers of their turn have left. */
-function createRecordEmitter({ emit, telemetry }: QueueOptions): { add(record: () => ScoreRecord): void; emitNow(): void } {
+function createRecordEmitter({ emit, telemetry }: QueueOptions): {
+  add(record: () => ScoreRecord): void
+  emitNow(): void
+} {
   let records: (() => ScoreRecord)[] = []
   const emitNow = (): void => {
     const ready = records

@@ -1,3 +1,4 @@
+import type { Value } from '../../features/kernel/types.ts'
 import { SCORES_TOPIC } from '../ports/score-record.ts'
 import type { ScoreRecord } from '../ports/score-record.ts'
 import type { EventLog } from '../ports/event-log.ts'
@@ -19,10 +20,23 @@ export interface ScoreLogBuffer {
  * no value is lost to null.
  */
 export function encodeScoreRecord(record: ScoreRecord): Uint8Array {
-  return encoder.encode(JSON.stringify(record, plainValue))
+  const special = isSpecial(record.score) || holdsSpecial(record.request) || holdsSpecial(record.features)
+  const text = special || holdsSpecial(record.inputs) ? JSON.stringify(record, plainValue) : JSON.stringify(record)
+  return encoder.encode(text)
 }
 
 const encoder = new TextEncoder()
+
+/** Whether any value needs `plainValue`, which costs several times as much as plain JSON. */
+function holdsSpecial(values: Readonly<Record<string, Value>>): boolean {
+  for (const name in values) if (isSpecial(values[name] ?? null)) return true
+  return false
+}
+
+function isSpecial(value: Value): boolean {
+  if (typeof value === 'number') return !Number.isFinite(value)
+  return typeof value === 'bigint' || (typeof value === 'object' && value !== null)
+}
 
 function plainValue(_key: string, value: unknown): unknown {
   if (typeof value === 'bigint') return value.toString()
@@ -64,7 +78,11 @@ export function createScoreLogBuffer(options: {
         telemetry.count('score_log_appended_records', batch.length)
         return
       } catch (error) {
-        telemetry.log('warn', 'appending score records failed', { attempt, records: batch.length, error: String(error) })
+        telemetry.log('warn', 'appending score records failed', {
+          attempt,
+          records: batch.length,
+          error: String(error),
+        })
         if (attempt < maxAttempts) await new Promise(resolve => setTimeout(resolve, retryDelayMs * attempt))
       }
     }

@@ -1,8 +1,10 @@
 import type { FeatureRead, Value } from '../../features/kernel/types.ts'
 import { prepareReads } from '../../features/kernel/index.ts'
 import type { PreparedReads } from '../../features/kernel/index.ts'
+import { requestKeyField } from '../../features/plan/compile.ts'
 import type { DecodedEvent } from '../../features/plan/event.ts'
 import { keyText } from '../../features/plan/event.ts'
+import type { GroupPlan } from '../../features/plan/plan.ts'
 import type { BoundGroup, BoundPlan, BoundUnit } from '../../features/plan/units.ts'
 import { onlineKey } from '../ports/online-layout.ts'
 import type { Section } from '../ports/online-store.ts'
@@ -77,7 +79,9 @@ function statusTable(names: readonly string[]): StatusTable {
       for (let index = 0; index < codes.length; index++) key += codes[index]
       let statuses = known.get(key)
       if (statuses === undefined) {
-        statuses = Object.fromEntries(names.map((name, index) => [name, STATUSES[codes[index] ?? MISSING] ?? 'missing']))
+        statuses = Object.fromEntries(
+          names.map((name, index) => [name, STATUSES[codes[index] ?? MISSING] ?? 'missing']),
+        )
         if (known.size >= MAX_STATUS_OBJECTS) known.clear()
         known.set(key, statuses)
       }
@@ -116,9 +120,9 @@ export function selectGroups(
       first: names.length,
       template: template(featureNames),
     })
-    const requestKeyIndex = request === null || group.source === request ? -1 : foreignKeyIndex(bound, request, group.entity)
+    const keyIndex = request === null || group.source === request ? -1 : requestKeyIndex(bound, request, group)
     for (const { unit, read, plan } of features) {
-      const entry = units.get(unit.id) ?? { unit, reads: [], targets: [], requestKeyIndex }
+      const entry = units.get(unit.id) ?? { unit, reads: [], targets: [], requestKeyIndex: keyIndex }
       entry.reads.push(read)
       entry.targets.push(names.length)
       units.set(unit.id, entry)
@@ -143,16 +147,15 @@ export function selectGroups(
   }
 }
 
-function foreignKeyIndex(bound: BoundPlan, request: string, entity: string): number {
-  const source = bound.plan.sources.find(s => s.name === request)
-  const key = bound.plan.entities.find(e => e.name === entity)?.keyField
-  const index = source?.fields.findIndex(field => field.name === key) ?? -1
-  if (index < 0) {
-    throw new RangeError(
-      `event "${request}" has no field "${key}", which names the entity "${entity}": add the field to the event or take the group out of the service`,
-    )
-  }
-  return index
+function requestKeyIndex(bound: BoundPlan, requestName: string, group: GroupPlan): number {
+  const request = bound.plan.sources.find(source => source.name === requestName)
+  const entity = bound.plan.entities.find(each => each.name === group.entity)
+  const key = request === undefined ? null : requestKeyField(group, request, entity)
+  const index = request?.fields.findIndex(field => field.name === key) ?? -1
+  if (index >= 0) return index
+  throw new RangeError(
+    `event "${requestName}" has no key field "${entity?.keyField}", which names the entity of group "${group.name}": add the field to the event or take the group out of the service`,
+  )
 }
 
 /** The entity that a unit is read for, from the event that asks; null when the event names none. */

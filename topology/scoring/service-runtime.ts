@@ -43,7 +43,9 @@ export function prepareService(options: ScoringOptions, plan: ServicePlan): Serv
   const codeNames = code.derived.map(derived => derived.name)
   if (codeNames.join() !== plan.derived.join()) {
     const found = codeNames.join(', ') || 'none'
-    throw new RangeError(`service "${plan.name}" derives ${plan.derived.join(', ') || 'none'} but its code has ${found}`)
+    throw new RangeError(
+      `service "${plan.name}" derives ${plan.derived.join(', ') || 'none'} but its code has ${found}`,
+    )
   }
   const source = bound.plan.sources.find(s => s.name === plan.request)
   if (source === undefined) throw new RangeError(`service "${plan.name}" scores unknown event "${plan.request}"`)
@@ -92,7 +94,13 @@ export function viewOf(selection: Selection, request: Readonly<Record<string, Va
  * Evaluates the derived features in order, into the view and the row. One that throws or answers no value is null,
  * `missing` and counted; the others go on. Derived features are `stale` when any group of the service is.
  */
-export function derive(service: ServiceRuntime, view: View, row: FeatureRow, stale: boolean, telemetry: Telemetry): void {
+export function derive(
+  service: ServiceRuntime,
+  view: View,
+  row: FeatureRow,
+  stale: boolean,
+  telemetry: Telemetry,
+): void {
   const { selection, code } = service
   const into = view['derived'] as Record<string, Value>
   let index = selection.readCount

@@ -194,7 +194,8 @@ export function answerScore(context: TurnContext, row: Row, times: TurnTimes): (
     const outcome = decide(code.policy, row.view, row.score)
     decision = outcome.outcome
     matchedRules = outcome.matchedRules
-    for (const rule of outcome.failedRules) context.telemetry.count('policy_rule_failures', 1, { service: plan.name, rule })
+    for (const rule of outcome.failedRules)
+      context.telemetry.count('policy_rule_failures', 1, { service: plan.name, rule })
   }
   const endedAt = context.monotonicMs()
   const latencyUs = {

@@ -88,7 +88,9 @@ function checkedRecord(record: NewRecord, index: number, maxRecordBytes: number)
     )
   }
   if (record.key === null && record.partition === undefined) {
-    throw new TypeError(`Record ${index} of an append to topic ${record.topic} has neither a key nor a partition: set one.`)
+    throw new TypeError(
+      `Record ${index} of an append to topic ${record.topic} has neither a key nor a partition: set one.`,
+    )
   }
   if (record.arrivalMs !== undefined && !Number.isSafeInteger(record.arrivalMs)) {
     throw new TypeError(
@@ -194,7 +196,11 @@ function retention(tables: LogTables): (topic: Topic, lane: Lane, nowMs: number)
     if (topic.retentionMs <= 0) return
     const origin = lane.id * OFFSETS_PER_LANE
     let start = lane.startOffset
-    for (const [id, records, writtenMs] of oldest.all(origin + start, origin + OFFSETS_PER_LANE, RETENTION_MAX_CHUNKS)) {
+    for (const [id, records, writtenMs] of oldest.all(
+      origin + start,
+      origin + OFFSETS_PER_LANE,
+      RETENTION_MAX_CHUNKS,
+    )) {
       if (Number(writtenMs) > nowMs - topic.retentionMs) break
       start = Number(id) - origin + Number(records)
     }

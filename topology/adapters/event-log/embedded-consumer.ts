@@ -271,7 +271,10 @@ function report(loop: Loop, error: unknown, topic: string, partition: number): v
 function commit(loop: Loop, topic: string, partition: number, offset: number): void {
   const assignment = loop.assignments.get(keyOf(topic, partition))
   if (assignment === undefined) {
-    throw new PortError('UNKNOWN_TOPIC', `Partition ${partition} of topic ${topic} is not assigned to this consumer: commit only what it was given.`)
+    throw new PortError(
+      'UNKNOWN_TOPIC',
+      `Partition ${partition} of topic ${topic} is not assigned to this consumer: commit only what it was given.`,
+    )
   }
   requireOffset(offset)
   loop.tables.file.run(() => loop.tables.commit(loop.options.group, assignment.lane, offset))
@@ -293,7 +296,8 @@ function setPaused(loop: Loop, topic: string, partition: number, paused: boolean
 }
 
 function requireOffset(offset: number): void {
-  if (!Number.isSafeInteger(offset) || offset < 0) throw new RangeError(`${offset} is not an offset: give a whole number from 0.`)
+  if (!Number.isSafeInteger(offset) || offset < 0)
+    throw new RangeError(`${offset} is not an offset: give a whole number from 0.`)
 }
 
 function keyOf(topic: string, partition: number): string {

@@ -92,9 +92,7 @@ export function logTables(file: SqliteFile): LogTables {
     `SELECT t.id, t.incarnation, t.retention_ms, l.id, l.partition, l.start_offset, l.end_offset, l.last_arrival_ms
      FROM topics t JOIN lanes l ON l.topic = t.id WHERE t.name = ? ORDER BY l.partition`,
   )
-  const laneRow = file.rows(
-    'SELECT id, partition, start_offset, end_offset, last_arrival_ms FROM lanes WHERE id = ?',
-  )
+  const laneRow = file.rows('SELECT id, partition, start_offset, end_offset, last_arrival_ms FROM lanes WHERE id = ?')
   const committedRow = file.rows('SELECT next_offset FROM commits WHERE consumer_group = ? AND lane = ?')
   const setCommitted = file.statement(
     `INSERT INTO commits SELECT ?1, id, ?3 FROM lanes WHERE id = ?2
@@ -156,7 +154,7 @@ function garbageSweeper(file: SqliteFile): (maxChunks: number) => boolean {
   const dropChunks = file.statement('DELETE FROM chunks WHERE id >= ? AND id <= ?')
   const dropLane = file.statement('DELETE FROM garbage_lanes WHERE lane = ?')
   return maxChunks => {
-    for (let left = maxChunks; left > 0; ) {
+    for (let left = maxChunks; left > 0;) {
       const row = firstLane.get()
       if (row === undefined) return true
       const lane = Number(row[0])

@@ -140,7 +140,9 @@ function ensureTopics(tables: LogTables, specs: readonly TopicSpec[]): readonly 
 
 function checkSpec(spec: TopicSpec): void {
   if (!TOPIC_NAME.test(spec.name)) {
-    throw new RangeError(`"${spec.name}" cannot name a topic: use 1 to 249 letters, digits, dots, underscores and dashes.`)
+    throw new RangeError(
+      `"${spec.name}" cannot name a topic: use 1 to 249 letters, digits, dots, underscores and dashes.`,
+    )
   }
   if (!Number.isSafeInteger(spec.partitions) || spec.partitions < 1) {
     throw new RangeError(`Topic ${spec.name} has ${spec.partitions} partitions: give a whole number from 1.`)
@@ -172,9 +174,7 @@ async function deleteTopic(tables: LogTables, name: string): Promise<void> {
     const topic = tables.topic(name)
     if (topic === null) throw unknownTopic(name, tables.file.path)
     tables.file.statement('INSERT INTO garbage_lanes SELECT id FROM lanes WHERE topic = ?').run(topic.id)
-    tables.file
-      .statement('DELETE FROM commits WHERE lane IN (SELECT id FROM lanes WHERE topic = ?)')
-      .run(topic.id)
+    tables.file.statement('DELETE FROM commits WHERE lane IN (SELECT id FROM lanes WHERE topic = ?)').run(topic.id)
     tables.file.statement('DELETE FROM lanes WHERE topic = ?').run(topic.id)
     tables.file.statement('DELETE FROM topics WHERE id = ?').run(topic.id)
   })

@@ -7,6 +7,7 @@ import type { ModelManifest, ModelRepository } from '../../ports/model-repositor
 const MODEL_FILE = 'model.onnx'
 const MANIFEST_FILE = 'manifest.json'
 const CURRENT_FILE = 'current'
+const PLAIN_NAME = /^\w[\w.-]*$/
 
 /**
  * Models in folders: `<folder>/<name>/<version>/{model.onnx, manifest.json}`. Which version is current is said by the
@@ -16,6 +17,7 @@ const CURRENT_FILE = 'current'
 export function createFolderModelRepository(folder: string): ModelRepository {
   return {
     open: async name => {
+      if (!PLAIN_NAME.test(name)) throw new PortError('MODEL_NOT_FOUND', `"${name}" is not the name of a model`)
       const home = join(folder, name)
       const version = await currentVersion(home, name)
       const manifestPath = join(home, version, MANIFEST_FILE)
@@ -24,7 +26,8 @@ export function createFolderModelRepository(folder: string): ModelRepository {
       const manifest = document as ModelManifest
       if (problems.length === 0) {
         if (manifest.name !== name) problems.push(`name is "${manifest.name}", but the folder is "${name}"`)
-        if (manifest.version !== version) problems.push(`version is "${manifest.version}", but the folder is "${version}"`)
+        if (manifest.version !== version)
+          problems.push(`version is "${manifest.version}", but the folder is "${version}"`)
         problems.push(...(await checksumProblems(join(home, version), manifest.checksums)))
       }
       if (problems.length > 0) {
@@ -43,7 +46,7 @@ function isAbsent(error: unknown): boolean {
 async function currentVersion(home: string, name: string): Promise<string> {
   try {
     const version = (await readFile(join(home, CURRENT_FILE), 'utf8')).trim()
-    if (/^[\w][\w.-]*$/.test(version)) return version
+    if (PLAIN_NAME.test(version)) return version
     throw new PortError('MODEL_INVALID', `${join(home, CURRENT_FILE)} must hold the name of a version folder`)
   } catch (error) {
     if (!isAbsent(error)) throw error
@@ -87,12 +90,14 @@ async function checksumProblems(folder: string, checksums: Readonly<Record<strin
   const problems: string[] = []
   if (!(MODEL_FILE in checksums)) problems.push(`checksums does not name ${MODEL_FILE}`)
   for (const [file, expected] of Object.entries(checksums)) {
-    if (file !== MODEL_FILE && !/^[\w][\w.-]*$/.test(file)) {
+    if (!PLAIN_NAME.test(file)) {
       problems.push(`checksums names "${file}", which is not a plain file name`)
       continue
     }
     try {
-      const found = createHash('sha256').update(await readFile(join(folder, file))).digest('hex')
+      const found = createHash('sha256')
+        .update(await readFile(join(folder, file)))
+        .digest('hex')
       if (found !== expected) problems.push(`${file} has sha256 ${found}, the manifest says ${expected}`)
     } catch (error) {
       if (!isAbsent(error)) throw error
@@ -116,7 +121,8 @@ export function manifestProblems(document: unknown): string[] {
   const problems: string[] = []
   for (const field of ['name', 'version', 'scoreOutput', 'planHash', 'trainedAt']) {
     const value = document[field]
-    if (typeof value !== 'string' || value === '') problems.push(`${field} must be a text, found ${JSON.stringify(value)}`)
+    if (typeof value !== 'string' || value === '')
+      problems.push(`${field} must be a text, found ${JSON.stringify(value)}`)
   }
   if (!Number.isSafeInteger(document['rows'])) problems.push('rows must be an integer')
   problems.push(...inputProblems(document['inputs']))
@@ -167,7 +173,9 @@ function histogramProblems(item: unknown, where: string): string[] {
   }
   if (!isNumbers(counts)) problems.push(`${where}.counts must be a list of numbers`)
   else if (isNumbers(edges) && counts.length !== edges.length + 1) {
-    problems.push(`${where}.counts must hold ${edges.length + 1} counts for ${edges.length} edges, found ${counts.length}`)
+    problems.push(
+      `${where}.counts must hold ${edges.length + 1} counts for ${edges.length} edges, found ${counts.length}`,
+    )
   }
   if (typeof item['missing'] !== 'number') problems.push(`${where}.missing must be a number`)
   return problems

@@ -147,9 +147,7 @@ export function sectionTable(file: SqliteFile, names: Incarnations): SectionTabl
     `SELECT incarnation, partition, position, bytes FROM sections
      WHERE key = ? AND incarnation = ? AND partition = ? AND ${alive}`,
   )
-  const ofKey = file.rows(
-    `SELECT incarnation, partition, position, bytes FROM sections WHERE key = ? AND ${alive}`,
-  )
+  const ofKey = file.rows(`SELECT incarnation, partition, position, bytes FROM sections WHERE key = ? AND ${alive}`)
   const decode = (row: readonly unknown[]): Section => ({
     incarnation: names.nameOf(Number(row[0])),
     partition: Number(row[1]),
@@ -173,9 +171,7 @@ export function sectionTable(file: SqliteFile, names: Incarnations): SectionTabl
 
 function sweeper(file: SqliteFile): (maxRows: number, nowMs: number) => void {
   const boundary: RowsStatement = file.rows('SELECT key FROM sections WHERE key > ? ORDER BY key LIMIT 1 OFFSET ?')
-  const drop = file.statement(
-    'DELETE FROM sections WHERE key > ? AND key <= ? AND expires_ms > 0 AND expires_ms <= ?',
-  )
+  const drop = file.statement('DELETE FROM sections WHERE key > ? AND key <= ? AND expires_ms > 0 AND expires_ms <= ?')
   const dropRest = file.statement('DELETE FROM sections WHERE key > ? AND expires_ms > 0 AND expires_ms <= ?')
   let after = ''
   return (maxRows, nowMs) => {

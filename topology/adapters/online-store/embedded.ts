@@ -133,13 +133,7 @@ function flush(tables: Tables, lane: Lane, shards: readonly ShardFlush[]): reado
   })
 }
 
-function load(
-  tables: Tables,
-  lane: Lane,
-  shard: number,
-  expected: Canary,
-  keys: readonly string[],
-): LoadOutcome {
+function load(tables: Tables, lane: Lane, shard: number, expected: Canary, keys: readonly string[]): LoadOutcome {
   return tables.file.read(() => {
     const nowMs = tables.clock.nowMs()
     const incarnation = tables.names.find(lane.incarnation)

@@ -210,9 +210,14 @@ async function countRows(store: OfflineStore, source: string): Promise<number> {
   return Number(rows[0]?.n ?? 0)
 }
 
-function checkKeys(path: string, row: Row, names: ReadonlySet<string>): void {
+function checkRow(path: string, row: Row, names: ReadonlySet<string>, required: readonly string[]): void {
   for (const name in row) {
     if (!names.has(name)) throw failure(path, `a row has the field '${name}', which is not one of its columns`)
+  }
+  for (const name of required) {
+    if (row[name] === null || row[name] === undefined) {
+      throw failure(path, `a row has no value for the column '${name}', whose type has no null; use Nullable(...)`)
+    }
   }
 }
 
@@ -223,11 +228,12 @@ async function* lines(
   counted: (rows: number) => void,
 ): AsyncGenerator<Buffer> {
   const names = new Set(columns.map(column => column.name))
+  const required = columns.filter(column => !column.type.startsWith('Nullable(')).map(column => column.name)
   for await (const chunk of rows) {
     if (chunk.length === 0) continue
     counted(chunk.length)
     const text = chunk.map(row => {
-      checkKeys(path, row, names)
+      checkRow(path, row, names, required)
       return `[${columns.map(column => jsonValue(row[column.name])).join(',')}]\n`
     })
     yield Buffer.from(text.join(''))

@@ -104,6 +104,36 @@ async function prepare(connection: Connection, state: ConnectionState): Promise<
   }
 }
 
+type Exclusively = <T>(work: () => Promise<T>) => Promise<T>
+
+function leaseOf(connection: Connection, exclusively: Exclusively, release: (reusable: boolean) => void): Lease {
+  return {
+    run: (sql, format) =>
+      exclusively(async () => {
+        const result = await connection.session.queryAsync(sql, { format })
+        return {
+          bytes: result.bytes(),
+          rows: result.rowsRead,
+          readBytes: result.bytesRead,
+          elapsedNs: Math.round(result.elapsed * 1e9),
+        }
+      }),
+    async *stream(sql, format) {
+      const iterator = connection.session.queryStream(sql, { format })[Symbol.asyncIterator]()
+      try {
+        for (;;) {
+          const next = await exclusively(() => iterator.next())
+          if (next.done === true) return
+          yield next.value.raw()
+        }
+      } finally {
+        await iterator.return?.()
+      }
+    },
+    release,
+  }
+}
+
 /**
  * A pool over one folder. The engine keeps settings, parameters and the current database per connection, so a request
  * has one for itself; what differs from the last request is set before the statement runs. `maxRunning` keeps the
@@ -148,37 +178,12 @@ export function createConnectionPool(
     discard(connection)
     return open()
   }
-  const leaseOf = (connection: Connection, state: ConnectionState): Lease => ({
-    run: (sql, format) =>
-      exclusively(async () => {
-        const result = await connection.session.queryAsync(sql, { format })
-        return {
-          bytes: result.bytes(),
-          rows: result.rowsRead,
-          readBytes: result.bytesRead,
-          elapsedNs: Math.round(result.elapsed * 1e9),
-        }
-      }),
-    async *stream(sql, format) {
-      const stream = connection.session.queryStream(sql, { format })
-      const iterator = stream[Symbol.asyncIterator]()
-      try {
-        for (;;) {
-          const next = await exclusively(() => iterator.next())
-          if (next.done === true) return
-          yield next.value.raw()
-        }
-      } finally {
-        await iterator.return?.()
-      }
-    },
-    release(reusable) {
-      const oneWay = [...state.settings.keys()].some(name => ONE_WAY_SETTINGS.has(name))
-      if (closed || !reusable || oneWay) discard(connection)
-      else idle.push(connection)
-      connections.leave()
-    },
-  })
+  const giveBack = (connection: Connection, state: ConnectionState, reusable: boolean): void => {
+    const oneWay = [...state.settings.keys()].some(name => ONE_WAY_SETTINGS.has(name))
+    if (closed || !reusable || oneWay) discard(connection)
+    else idle.push(connection)
+    connections.leave()
+  }
 
   return {
     async lease(state) {
@@ -189,7 +194,7 @@ export function createConnectionPool(
         const taken = take(state)
         connection = taken
         await exclusively(() => prepare(taken, state))
-        return leaseOf(taken, state)
+        return leaseOf(taken, exclusively, reusable => giveBack(taken, state, reusable))
       } catch (error) {
         if (connection !== null) discard(connection)
         connections.leave()

@@ -1,14 +1,13 @@
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { createReadStream, createWriteStream } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { createGzip } from 'node:zlib'
-import type { Gzip } from 'node:zlib'
-import type { ConnectionPool, Lease, RunResult } from './connections.ts'
+import type { ConnectionPool, Lease } from './connections.ts'
 import { HttpFailure, toEngineError } from './engine-error.ts'
+import { once, sendChunks, startAnswer, withFirst } from './http-answer.ts'
 import type { HttpQuery } from './http-request.ts'
 import { readForm, readHttpQuery, readText, splitBody, tooLarge } from './http-request.ts'
 import type { Statement } from './statement.ts'
@@ -29,7 +28,6 @@ export interface HandlerOptions {
 }
 
 const HEAD_BYTES = 64 * 1024
-const CUT_DELAY_MS = 100
 
 /** Formats whose chunks can be joined; of all others the engine writes one whole document. */
 const CHUNKED_FORMATS = new Set([
@@ -48,125 +46,6 @@ const CHUNKED_FORMATS = new Set([
   'RowBinary',
   'Native',
 ])
-
-function contentType(format: string): string {
-  if (/EachRow|^NDJSON$|^JSONLines$/.test(format)) return 'application/x-ndjson; charset=UTF-8'
-  if (format.startsWith('JSON')) return 'application/json; charset=UTF-8'
-  if (format.startsWith('CSV'))
-    return `text/csv; charset=UTF-8; header=${format.includes('Names') ? 'present' : 'absent'}`
-  if (/^(TSV|TabSeparated)/.test(format)) return 'text/tab-separated-values; charset=UTF-8'
-  if (/^(Pretty|Vertical|Markdown|Values|XML|LineAsString)/.test(format)) return 'text/plain; charset=UTF-8'
-  return 'application/octet-stream'
-}
-
-function summary(result: RunResult | null, written: boolean): string {
-  const rows = String(result?.rows ?? 0)
-  const bytes = String(result?.readBytes ?? 0)
-  return JSON.stringify({
-    read_rows: rows,
-    read_bytes: bytes,
-    written_rows: written ? rows : '0',
-    written_bytes: written ? bytes : '0',
-    total_rows_to_read: '0',
-    result_rows: written ? rows : '0',
-    result_bytes: written ? bytes : '0',
-    elapsed_ns: String(result?.elapsedNs ?? 0),
-  })
-}
-
-function startAnswer(
-  response: ServerResponse,
-  query: HttpQuery,
-  format: string,
-  done: RunResult | null,
-  written = false,
-): string {
-  const tag = randomBytes(8).toString('hex')
-  response.statusCode = 200
-  response.setHeader('Content-Type', contentType(format))
-  response.setHeader('X-ClickHouse-Format', format)
-  response.setHeader('X-ClickHouse-Summary', summary(done, written))
-  response.setHeader('X-ClickHouse-Exception-Tag', tag)
-  if (query.compress) response.setHeader('Content-Encoding', 'gzip')
-  return tag
-}
-
-/** Waits until `target` takes more, at most `stalledMs`; a client that reads nothing for so long is cut off. */
-function drained(target: ServerResponse | Gzip, response: ServerResponse, stalledMs: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const finish = (error: Error | null): void => {
-      clearTimeout(timer)
-      target.off('drain', onDrain)
-      response.off('close', onClose)
-      if (error === null) resolve()
-      else reject(error)
-    }
-    const onDrain = (): void => finish(null)
-    const onClose = (): void => finish(new Error('the client closed the connection'))
-    const timer = setTimeout(() => finish(new Error('the client reads nothing')), stalledMs)
-    target.once('drain', onDrain)
-    response.once('close', onClose)
-    if (response.destroyed) onClose()
-  })
-}
-
-/** Sends chunks as they come; an error after the first byte ends the body with ClickHouse's exception block. */
-async function sendChunks(
-  response: ServerResponse,
-  query: HttpQuery,
-  tag: string,
-  chunks: AsyncIterable<Uint8Array>,
-  stalledMs: number,
-): Promise<void> {
-  const gzip = query.compress ? createGzip({ level: 1 }) : null
-  gzip?.pipe(response)
-  const target = gzip ?? response
-  try {
-    for await (const chunk of chunks) {
-      if (response.destroyed) return
-      if (!target.write(chunk)) await drained(target, response, stalledMs)
-    }
-  } catch (error) {
-    if (response.destroyed) return
-    const text = `${toEngineError(error).text}\n`
-    const block = `\r\n__exception__\r\n${tag}\r\n${text}${Buffer.byteLength(text)} ${tag}\r\n__exception__\r\n`
-    target.write(block)
-    // The connection is cut so that no client takes the body for whole; a moment later, so that the block arrives first.
-    const cut = (): void => void setTimeout(() => response.destroy(), CUT_DELAY_MS)
-    gzip?.unpipe(response)
-    if (gzip === null) response.write('', cut)
-    else {
-      gzip.on('data', (rest: Buffer) => response.write(rest)).once('end', () => response.write('', cut))
-      gzip.resume().end()
-    }
-    await new Promise<void>(resolve => response.once('close', resolve))
-    return
-  }
-  await new Promise<void>(resolve => {
-    response.once('close', resolve)
-    response.once('finish', resolve)
-    target.end()
-  })
-}
-
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  if (bytes.length > 0) yield await Promise.resolve(bytes)
-}
-
-async function* withFirst(
-  first: IteratorResult<Uint8Array>,
-  iterator: AsyncIterator<Uint8Array>,
-): AsyncGenerator<Uint8Array> {
-  try {
-    let next = first
-    while (next.done !== true) {
-      yield next.value
-      next = await iterator.next()
-    }
-  } finally {
-    await iterator.return?.()
-  }
-}
 
 function quotedPath(path: string): string {
   return `'${path.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
@@ -212,6 +91,7 @@ async function answerSelect(
   }
 }
 
+/** A refusal by the engine of a statement that names a spool file. */
 class HttpFailureFrom extends Error {
   readonly path: string
   constructor(cause: unknown, path: string) {
@@ -230,7 +110,7 @@ async function spool(
 ): Promise<number> {
   let bytes = 0
   async function* bounded(): AsyncGenerator<Uint8Array> {
-    for await (const part of [once(first), rest]) {
+    for (const part of [once(first), rest]) {
       for await (const chunk of part) {
         bytes += chunk.length
         if (bytes > maxBytes) throw tooLarge(maxBytes, 'request body')

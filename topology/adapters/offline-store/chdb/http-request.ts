@@ -164,15 +164,33 @@ export async function splitBody(body: Readable, headBytes: number): Promise<Spli
 
 /** Fields of a multipart form: `query` and `param_*`, as the official client sends long parameters. */
 export async function readForm(query: HttpQuery, contentType: string, maxBytes: number): Promise<string> {
-  const text = await readText(query.body, maxBytes)
-  const form = await new Response(text, { headers: { 'content-type': contentType } }).formData().catch(() => null)
-  if (form === null) throw new HttpFailure(36, 'BAD_ARGUMENTS', 'The multipart body cannot be read.')
+  const boundary = /boundary="?([^";]+)"?/i.exec(contentType)?.[1]
+  const text = `\r\n${await readText(query.body, maxBytes)}`
+  const parts = boundary === undefined ? [] : text.split(`\r\n--${boundary}`)
+  if (parts.length < 2 || !parts.at(-1)?.startsWith('--')) {
+    throw new HttpFailure(36, 'BAD_ARGUMENTS', 'The multipart body cannot be read.')
+  }
   let statement = query.query
-  for (const [name, value] of form) {
-    if (typeof value !== 'string')
-      throw new HttpFailure(48, 'NOT_IMPLEMENTED', 'External tables in a form are not served here.')
+  for (const part of parts.slice(1, -1)) {
+    const gap = part.indexOf('\r\n\r\n')
+    const head = part.slice(0, Math.max(0, gap))
+    const name = /;\s*name="([^"]*)"/i.exec(head)?.[1]
+    if (gap < 0 || name === undefined || /;\s*filename=/i.test(head)) {
+      throw new HttpFailure(
+        48,
+        'NOT_IMPLEMENTED',
+        'A form carries only query and param_ fields here, no external tables.',
+      )
+    }
+    const value = part.slice(gap + 4)
     if (name === 'query') statement += value
     else if (name.startsWith('param_')) query.params.set(name.slice(6), value)
+    else
+      throw new HttpFailure(
+        48,
+        'NOT_IMPLEMENTED',
+        `The form field '${name}' is not known; use query and param_ fields.`,
+      )
   }
   return statement
 }

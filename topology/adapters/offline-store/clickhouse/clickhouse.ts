@@ -1,5 +1,5 @@
 import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client'
-import { ClickHouseError, createClient } from '@clickhouse/client'
+import { ClickHouseError, ClickHouseLogLevel, createClient } from '@clickhouse/client'
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PortError } from '../../../ports/errors.ts'
@@ -69,8 +69,7 @@ function toPortError(error: unknown, url: string, what: string): PortError {
     const message = `ClickHouse refused ${what}: Code: ${error.code}. DB::Exception: ${error.message.trim()} (${error.type ?? 'UNKNOWN'})`
     return new PortError('QUERY_FAILED', message, { cause: error })
   }
-  const text =
-    error instanceof Error ? error.message || String((error as { code?: unknown }).code ?? error.name) : String(error)
+  const text = error instanceof Error ? error.message || error.name : String(error)
   if (connectionFailure(error) !== null) {
     const message = `Cannot reach ClickHouse at ${url} (${text}) for ${what}. Check that it runs and that the address is right.`
     return new PortError('STORE_UNAVAILABLE', message, { cause: error })
@@ -103,13 +102,16 @@ function* pieces(rows: readonly Readonly<Record<string, unknown>>[]): Generator<
   if (lines.length > 0) yield Buffer.from(`${lines.join('\n')}\n`)
 }
 
-/** The store without the making of its database; for tools that only read and write files. */
-export function connectClickHouse(options: ClickHouseOptions): OfflineStore {
-  const attempts = options.maxAttempts ?? 4
-  const database = options.database ?? 'default'
-  const client: ClickHouseClient = createClient({
+function brokenOff(error: unknown, url: string, what: string): PortError {
+  const text = error instanceof Error ? error.message : String(error)
+  const message = `The answer to ${what} broke off (${text}): the query failed half-way, or the connection to ClickHouse at ${url} was lost. Run it again.`
+  return new PortError('QUERY_FAILED', message, { cause: error })
+}
+
+function clientOf(options: ClickHouseOptions): ClickHouseClient {
+  return createClient({
     url: options.url,
-    database,
+    database: options.database ?? 'default',
     username: options.username ?? 'default',
     password: options.password ?? '',
     application: 'headwater',
@@ -117,8 +119,18 @@ export function connectClickHouse(options: ClickHouseOptions): OfflineStore {
     max_open_connections: options.maxOpenConnections ?? 16,
     compression: { request: options.compression ?? false, response: options.compression ?? false },
     clickhouse_settings: { ...SETTINGS, ...options.settings },
-    log: { level: 127 },
+    log: { level: ClickHouseLogLevel.OFF },
   })
+}
+
+function queryParams(params: Readonly<Record<string, unknown>> | undefined) {
+  return params === undefined ? {} : { query_params: { ...params }, use_multipart_params_auto: true }
+}
+
+/** The store without the making of its database; for tools that only read and write files. */
+export function connectClickHouse(options: ClickHouseOptions): OfflineStore {
+  const attempts = options.maxAttempts ?? 4
+  const client = clientOf(options)
   let closed = false
 
   const attempt = async <T>(what: string, repeatable: boolean, work: () => Promise<T>): Promise<T> => {
@@ -134,8 +146,6 @@ export function connectClickHouse(options: ClickHouseOptions): OfflineStore {
       }
     }
   }
-  const queryParams = (params: Readonly<Record<string, unknown>> | undefined) =>
-    params === undefined ? {} : { query_params: { ...params }, use_multipart_params_auto: true }
 
   return {
     url: options.url,
@@ -159,7 +169,8 @@ export function connectClickHouse(options: ClickHouseOptions): OfflineStore {
       try {
         for await (const chunk of rows) yield chunk.map(row => row.json())
       } catch (error) {
-        throw toPortError(error, options.url, what)
+        if (connectionFailure(error) === null) throw toPortError(error, options.url, what)
+        throw brokenOff(error, options.url, what)
       } finally {
         rows.destroy()
         result.close()

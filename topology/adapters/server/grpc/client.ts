@@ -43,6 +43,7 @@ export function createGrpcClient(options: {
     'grpc.max_receive_message_length': maxMessageBytes,
     'grpc.max_send_message_length': -1,
     'grpc.use_local_subchannel_pool': 1,
+    'grpc.enable_channelz': 0,
   })
   const call = <Request, Response>(
     path: string,

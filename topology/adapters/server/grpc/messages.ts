@@ -2,7 +2,10 @@ import type { GetFeaturesRequest as WireGetFeatures } from '../../../../protos/g
 import type { GetFeaturesResponse as WireFeatures } from '../../../../protos/gen/headwater/features/v1/features.ts'
 import type { PublishEventsResponse } from '../../../../protos/gen/headwater/features/v1/features.ts'
 import { ScoreResponse } from '../../../../protos/gen/headwater/scoring/v1/scoring.ts'
-import type { ScoreBatchResponse, ScoreRequest as WireScore } from '../../../../protos/gen/headwater/scoring/v1/scoring.ts'
+import type {
+  ScoreBatchResponse,
+  ScoreRequest as WireScore,
+} from '../../../../protos/gen/headwater/scoring/v1/scoring.ts'
 import type { ItemError } from '../../../../protos/gen/headwater/types/v1/value.ts'
 import { SERVER_ERRORS, ServerError } from '../../../ports/server.ts'
 import type {

@@ -62,6 +62,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const server = new Server({
     'grpc.max_receive_message_length': maxMessageBytes,
     'grpc.max_send_message_length': maxMessageBytes,
+    'grpc.enable_channelz': 0,
     'grpc.max_concurrent_streams': options.maxStreamsPerConnection ?? 4096,
   })
   addScoring(server, handlers, options)
@@ -240,7 +241,7 @@ function method<Request, Answer>(
   definition: MethodDefinition<Request | Malformed, Answer>,
   handle: handleUnaryCall<Request | Malformed, Answer>,
 ): Served {
-  return { definition: definition as unknown as Served['definition'], handle: handle as unknown as UntypedHandleCall }
+  return { definition: definition as unknown as Served['definition'], handle: handle as UntypedHandleCall }
 }
 
 function addScoring(server: Server, handlers: ServerHandlers, meter: Meter): void {

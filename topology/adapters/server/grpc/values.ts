@@ -32,19 +32,12 @@ export function fromWire(value: WireValue, depth = 0): Value {
 
 /** A value for the wire: a number is always a double, a bigint an int64, an array a list, so that kinds never vary. */
 export function toWire(value: Value): WireValue {
-  switch (typeof value) {
-    case 'number':
-      return { kind: { $case: 'doubleValue', value } }
-    case 'string':
-      return { kind: { $case: 'stringValue', value } }
-    case 'boolean':
-      return { kind: { $case: 'boolValue', value } }
-    case 'bigint':
-      return { kind: { $case: 'int64Value', value } }
-    case 'object':
-      if (value === null) return WIRE_NULL
-      return { kind: { $case: 'listValue', value: { values: value.map(toWire) } } }
-  }
+  if (value === null) return WIRE_NULL
+  if (typeof value === 'number') return { kind: { $case: 'doubleValue', value } }
+  if (typeof value === 'string') return { kind: { $case: 'stringValue', value } }
+  if (typeof value === 'boolean') return { kind: { $case: 'boolValue', value } }
+  if (typeof value === 'bigint') return { kind: { $case: 'int64Value', value } }
+  return { kind: { $case: 'listValue', value: { values: value.map(toWire) } } }
 }
 
 const WIRE_NULL: WireValue = { kind: { $case: 'nullValue', value: NullValue.NULL_VALUE_UNSPECIFIED } }
