@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
+import type { DriftFinding } from '../topology/monitoring/drift-assess.ts'
 import { openOfflineStore } from '../topology/runtime/offline.ts'
 import type { BackgroundData, BackgroundMessage } from './background.ts'
 import type { ProcessSetup, RunningProcess } from './process.ts'
@@ -8,14 +9,14 @@ import { startScorerProcess } from './scorer.ts'
 /** The whole system in one process. */
 export interface AllInOne extends RunningProcess {
   readonly port: number
-  /** Counters of the background thread, at most a quarter of a second old. */
-  backgroundCounters(): ReadonlyMap<string, number>
+  /** Drift of what was scored in the last half minute, as of at most a second ago. */
+  driftFindings(): readonly DriftFinding[]
 }
 
 async function startBackground(data: BackgroundData) {
   const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js'
   const worker = new Worker(new URL(`./background.${extension}`, import.meta.url), { workerData: data })
-  let counters: ReadonlyMap<string, number> = new Map()
+  let findings: readonly DriftFinding[] = []
   const first = await new Promise<BackgroundMessage>((resolve, reject) => {
     worker.once('error', reject)
     worker.once('exit', code => reject(new Error(`the background thread ended early with code ${code}`)))
@@ -33,12 +34,12 @@ async function startBackground(data: BackgroundData) {
   })
   const stopped = Promise.withResolvers<void>()
   worker.on('message', (message: BackgroundMessage) => {
-    if (message.kind === 'counters') counters = new Map(message.counters)
+    if (message.kind === 'drift') findings = message.findings
     else if (message.kind === 'stopped') stopped.resolve()
   })
   return {
     about: first.about,
-    counters: () => counters,
+    findings: () => findings,
     stop: async () => {
       worker.postMessage('stop')
       await Promise.race([stopped.promise, once(worker, 'exit')])
@@ -60,7 +61,7 @@ export async function startAllInOne(setup: ProcessSetup, level: BackgroundData['
     return {
       about: [...background.about, scorer.about].join('; '),
       port: scorer.port,
-      backgroundCounters: background.counters,
+      driftFindings: background.findings,
       stop: async () => {
         await scorer.stop()
         await background.stop()

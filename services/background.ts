@@ -1,4 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads'
+import type { DriftFinding } from '../topology/monitoring/drift-assess.ts'
 import type { Config } from '../topology/runtime/config.ts'
 import { startDriftMonitor } from './drift-monitor.ts'
 import { startFeatureWorker } from './feature-worker.ts'
@@ -17,10 +18,10 @@ export interface BackgroundData {
 export type BackgroundMessage =
   | { readonly kind: 'ready'; readonly about: readonly string[] }
   | { readonly kind: 'failed'; readonly message: string }
-  | { readonly kind: 'counters'; readonly counters: readonly (readonly [string, number])[] }
+  | { readonly kind: 'drift'; readonly findings: readonly DriftFinding[] }
   | { readonly kind: 'stopped' }
 
-const COUNTERS_INTERVAL_MS = 250
+const DRIFT_INTERVAL_MS = 1_000
 
 /** Everything that must not share an event loop with scoring: workers, writers and the monitor. */
 async function run(port: NonNullable<typeof parentPort>): Promise<void> {
@@ -31,17 +32,19 @@ async function run(port: NonNullable<typeof parentPort>): Promise<void> {
   const stop = async () => {
     for (const process of running.reverse()) await process.stop()
   }
+  let monitor: Awaited<ReturnType<typeof startDriftMonitor>>
   try {
     const setup = { config, project: await loadDefinitions(config), telemetry }
     running.push(await startOfflineWriter(setup))
     running.push(await startFeatureWorker(setup))
-    running.push(await startDriftMonitor(setup))
+    monitor = await startDriftMonitor(setup)
+    running.push(monitor)
   } catch (error) {
     await stop()
     send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) })
     return
   }
-  const timer = setInterval(() => send({ kind: 'counters', counters: [...telemetry.counters()] }), COUNTERS_INTERVAL_MS)
+  const timer = setInterval(() => send({ kind: 'drift', findings: monitor.findings() }), DRIFT_INTERVAL_MS)
   port.once('message', () => {
     clearInterval(timer)
     void stop().then(() => send({ kind: 'stopped' }))

@@ -1,4 +1,5 @@
 import { startDriftMonitoring } from '../topology/runtime/drift.ts'
+import type { RunningDriftMonitor } from '../topology/runtime/drift.ts'
 import { awaitOfflineStore } from '../topology/runtime/offline.ts'
 import { startOn } from './process.ts'
 import type { ProcessSetup, RunningProcess } from './process.ts'
@@ -6,10 +7,14 @@ import type { ProcessSetup, RunningProcess } from './process.ts'
 const MAX_WAIT_MS = 30_000
 
 /** Scores in, drift counts and statistics out. */
-export async function startDriftMonitor(setup: ProcessSetup): Promise<RunningProcess> {
-  return await startOn(setup, async context => {
+export async function startDriftMonitor(
+  setup: ProcessSetup,
+): Promise<RunningProcess & Pick<RunningDriftMonitor, 'findings'>> {
+  let findings: RunningDriftMonitor['findings'] = () => []
+  const running = await startOn(setup, async context => {
     const offline = await awaitOfflineStore(context.config, MAX_WAIT_MS)
     const monitor = await startDriftMonitoring(context, offline)
+    findings = () => monitor.findings()
     return {
       about: `drift monitor of ${monitor.models} models`,
       stop: async () => {
@@ -18,4 +23,5 @@ export async function startDriftMonitor(setup: ProcessSetup): Promise<RunningPro
       },
     }
   })
+  return { ...running, findings }
 }

@@ -125,6 +125,7 @@ function beyondInt64(value: unknown): Refusal {
 }
 
 function readDouble(value: unknown): Cell | Refusal {
+  if (value === 'NaN' || value === 'Infinity' || value === '-Infinity') return Number(value)
   if (typeof value === 'number') return value + 0
   if (value instanceof NumberText) return Number(value.text) + 0
   if (typeof value === 'bigint') {

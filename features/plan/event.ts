@@ -93,7 +93,7 @@ export function eventDecoder(source: SourcePlan): EventDecoder {
       if (typeof cell === 'object' && cell instanceof Refusal) {
         return refused(cell.code, `field "${field.name}": ${cell.reason}`)
       }
-      if (json && field.isDouble && !Number.isFinite(cell)) {
+      if (json && field.isDouble && typeof value !== 'string' && !Number.isFinite(cell)) {
         return refused('OUT_OF_RANGE', `field "${field.name}": the number is beyond the largest double`)
       }
       cells[index] = cell
@@ -210,8 +210,8 @@ const encoder = new TextEncoder()
 
 /**
  * The event as a JSON record; fields that are null are left out. Integers beyond ±(2^53 − 1) are written as strings of
- * digits, decimals exactly. Throws `RangeError` for a double that is NaN or infinite, which JSON cannot carry, and for
- * a record above 1 MiB.
+ * digits, decimals exactly, doubles that are not finite as the strings `NaN`, `Infinity` and `-Infinity` (as protobuf's
+ * JSON mapping does). Throws `RangeError` for a record above 1 MiB.
  */
 export function encodeJsonEvent(source: SourcePlan, event: Pick<DecodedEvent, 'cells'>): Uint8Array {
   const parts: string[] = []
@@ -220,7 +220,7 @@ export function encodeJsonEvent(source: SourcePlan, event: Pick<DecodedEvent, 'c
     const field = source.fields[index]
     if (cell === null || field === undefined) continue
     const text =
-      field.type.kind === 'decimal' ? decimalText(cell as number, field.type.scale) : jsonText(cell, field.name)
+      field.type.kind === 'decimal' ? decimalText(cell as number, field.type.scale) : jsonText(cell)
     parts.push(`${JSON.stringify(field.name)}:${text}`)
   }
   return bounded(parts)
@@ -233,7 +233,7 @@ export function encodeJsonEvent(source: SourcePlan, event: Pick<DecodedEvent, 'c
 export function encodeJsonFields(fields: Readonly<Record<string, unknown>>): Uint8Array {
   const parts: string[] = []
   for (const [name, value] of Object.entries(fields)) {
-    if (value !== null && value !== undefined) parts.push(`${JSON.stringify(name)}:${jsonText(value, name)}`)
+    if (value !== null && value !== undefined) parts.push(`${JSON.stringify(name)}:${jsonText(value)}`)
   }
   return bounded(parts)
 }
@@ -244,16 +244,11 @@ function bounded(parts: readonly string[]): Uint8Array {
   throw new RangeError(`the event has ${bytes.length} bytes as JSON, at most ${maxRecordBytes} are allowed`)
 }
 
-function jsonText(value: unknown, field: string): string {
+function jsonText(value: unknown): string {
   if (typeof value === 'bigint') {
     return value >= -9007199254740991n && value <= 9007199254740991n ? String(value) : `"${value}"`
   }
-  if (typeof value === 'number' && !Number.isFinite(value)) {
-    throw new RangeError(
-      `field "${field}" is ${value}, which a JSON record cannot carry; leave an optional field out instead`,
-    )
-  }
-  return JSON.stringify(value)
+  return JSON.stringify(typeof value === 'number' && !Number.isFinite(value) ? String(value) : value)
 }
 
 /** The digits of a scaled integer: 1234 at scale 2 is `12.34`. */

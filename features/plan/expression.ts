@@ -2,8 +2,6 @@ import { compareUtf8 } from '../kernel/order.ts'
 import type { Cell, FieldType } from '../kernel/types.ts'
 import type { Expression, SourcePlan } from './plan.ts'
 
-export { expressionToSql } from './expression-sql.ts'
-
 /** An expression over the cells of an event, in the source's field order. Null is unknown. */
 export type RowFilter = (cells: readonly Cell[]) => boolean | null
 

@@ -1,2 +1,1 @@
 export { decide, outcomeOfScore } from './decide.ts'
-export type { Decision, FailedRule } from './decide.ts'

@@ -1,3 +1,52 @@
+import { dirname, resolve } from 'node:path'
 import type { Command } from 'commander'
+import { runDemo } from '../demo/run.ts'
+import { SHIPPED_CONFIG, UsageError, loadConfig, loadDefinitions } from '../load.ts'
+import { duration, wholeNumber } from './options.ts'
+import { untilSignal } from './signals.ts'
 
-export function addDemoCommand(_program: Command): void {}
+interface Flags {
+  readonly duration: number
+  readonly rate: number
+  readonly seed: number
+  readonly data: string
+}
+
+const MINIMUM_DURATION_MS = 5_000
+
+/** Where the command line was started from, for the steps that are shown at the end. */
+function commandText(): string {
+  const inCheckout = import.meta.filename.endsWith('.ts')
+  return inCheckout ? 'npm run -s headwater --' : 'npx headwater'
+}
+
+/** `headwater demo`: everything at once, to be watched. */
+export function addDemoCommand(program: Command): void {
+  program
+    .command('demo')
+    .description('watch a seeded stream of card payments being scored, with fraud in it and a drift half-way')
+    .option('--duration <time>', 'how long the live part runs', duration, 90_000)
+    .option('--rate <n>', 'payments a second', wholeNumber(1, 5_000), 150)
+    .option('--seed <n>', 'the same seed makes the same payments', wholeNumber(0, 0xffff_ffff), 7)
+    .option('--data <folder>', 'data folder, emptied first', '.headwater/demo')
+    .action(async (flags: Flags) => {
+      if (flags.duration < MINIMUM_DURATION_MS) throw new UsageError('--duration: give it at least 5s')
+      const data = resolve(flags.data)
+      if (data === process.cwd() || process.cwd().startsWith(`${data}/`) || dirname(data) === data) {
+        throw new UsageError(`--data ${flags.data}: the folder is emptied first; name one of its own`)
+      }
+      const { config: base } = await loadConfig({ data, features: [SHIPPED_CONFIG.features[0] ?? ''] })
+      const models = { directory: SHIPPED_CONFIG.models.directory }
+      const config = { ...base, models, server: { ...base.server, port: 0 } }
+      const project = await loadDefinitions(config)
+      await runDemo({
+        config,
+        project,
+        durationMs: flags.duration,
+        rate: flags.rate,
+        seed: flags.seed,
+        command: commandText(),
+        stopAsked: untilSignal(),
+      })
+    })
+}

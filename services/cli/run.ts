@@ -10,6 +10,7 @@ import type { ProcessSetup, RunningProcess } from '../process.ts'
 import { startScorerProcess } from '../scorer.ts'
 import { createTelemetry } from '../telemetry.ts'
 import { withConfigFlags } from './options.ts'
+import { untilSignal } from './signals.ts'
 
 const PROCESSES: Readonly<Record<string, (setup: ProcessSetup) => Promise<RunningProcess>>> = {
   'feature-worker': startFeatureWorker,
@@ -17,20 +18,6 @@ const PROCESSES: Readonly<Record<string, (setup: ProcessSetup) => Promise<Runnin
   scorer: startScorerProcess,
   'drift-monitor': startDriftMonitor,
   all: setup => startAllInOne(setup, 'info'),
-}
-
-/** Resolves at the first SIGINT or SIGTERM; a second one ends the process at once. */
-function untilSignal(): Promise<string> {
-  return new Promise(resolve => {
-    let asked = false
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      process.on(signal, () => {
-        if (asked) process.exit(130)
-        asked = true
-        resolve(signal)
-      })
-    }
-  })
 }
 
 /** `headwater run <process>`: until it is told to stop. */

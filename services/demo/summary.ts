@@ -19,14 +19,16 @@ export function nextSteps(options: {
   readonly grpcAddress: string
   readonly cardId: string
   readonly featuresFile: string
+  /** The flag that names the demonstration's data folder. */
+  readonly data: string
 }): readonly NextStep[] {
-  const { headwater, serve, grpcAddress, cardId, featuresFile } = options
+  const { headwater, serve, grpcAddress, cardId, featuresFile, data } = options
   const query =
     'SELECT decision, count() AS payments, round(avg(score), 4) AS mean_score, ' +
     'quantile(0.99)(latency_total_us) AS p99_us FROM decisions GROUP BY decision ORDER BY payments DESC'
   const request = JSON.stringify({ groups: { groups: ['card_activity'], entities: { card: cardId } } })
   return [
-    { title: 'Ask ClickHouse what was decided', command: `${headwater} sql "${query}"` },
+    { title: 'Ask ClickHouse what was decided', command: `${headwater} sql ${data} "${query}"` },
     {
       title: `Read a card's features over gRPC (first, in another terminal: ${serve})`,
       command: `grpcurl -plaintext -d '${request}' ${grpcAddress} headwater.features.v1.FeatureService/GetFeatures`,

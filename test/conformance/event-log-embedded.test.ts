@@ -5,7 +5,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { DatabaseSync } from 'node:sqlite'
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { openEmbeddedEventLog } from '../../topology/adapters/event-log/embedded.ts'
 import { openEmbeddedOnlineStore } from '../../topology/adapters/online-store/embedded.ts'
 import { murmur2, partitionOf } from '../../topology/adapters/partitioner.ts'
@@ -167,6 +167,37 @@ describe('embedded event log', () => {
     expect(errors[0]).toMatchObject({ code: 'TOPIC_MISMATCH' })
     expect(calls).toBe(0)
     await log.close()
+  })
+
+  it('wakes a consumer by the append itself: no poll is needed', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    try {
+      const log = await openEmbeddedEventLog({ path: join(folder, 'wake.sqlite'), clock })
+      await log.ensureTopics([{ name: 't', partitions: 1, retentionMs: 0 }])
+      let waiting: ((offset: number) => void) | null = null
+      await log.consume({
+        group: 'g',
+        topics: ['t'],
+        maxBatchRecords: 1,
+        maxBatchBytes: 1,
+        handlers: {
+          assigned: async () => null,
+          batch: async batch => waiting?.(batch.nextOffset),
+          idle: async () => {},
+          revoked: async () => {},
+        },
+        onError: () => {},
+      })
+      for (let round = 1; round <= 5; round += 1) {
+        const handled = new Promise<number>(resolve => (waiting = resolve))
+        await new Promise(resolve => setTimeout(resolve, 5))
+        await log.append([{ topic: 't', key: null, partition: 0, value: new Uint8Array(1) }])
+        expect(await handled).toBe(round)
+      }
+      await log.close()
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   it('removes the records of a deleted topic from the file', async () => {

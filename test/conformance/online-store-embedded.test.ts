@@ -134,7 +134,9 @@ describe('embedded online store', () => {
     )
     expect(await store.readCanaries(lane, 4)).toEqual([canary(199), canary(199), canary(199), canary(199)])
     const sections = await store.read(['own0', 'own1', 'own2', 'own3'])
-    expect(sections.map(([section]) => [section?.position, section?.bytes[99]])).toEqual(Array(4).fill([199, 199]))
+    expect(sections.map(([section]) => [section?.position, section?.bytes[99]])).toEqual(
+      [0, 1, 2, 3].map(() => [199, 199]),
+    )
     await store.close()
   })
 

@@ -162,6 +162,7 @@ describe('renderPlainLine and renderSummary', () => {
     const tally = newTally()
     tally.setHistory(20_000, 63_000)
     const next = nextSteps({
+      data: '--data .headwater/demo',
       headwater: 'npx headwater',
       serve: 'npx headwater run all',
       grpcAddress: 'localhost:50051',

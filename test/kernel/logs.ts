@@ -163,6 +163,11 @@ export function seedsOf(byDefault: number): readonly number[] {
   return Array.from({ length: count }, (_, index) => start + index)
 }
 
+/** Time enough for so many logs on a slow machine. */
+export function timeoutMsOf(logs: number): number {
+  return 30_000 + 200 * seedsOf(logs).length
+}
+
 /** Text that tells all values apart, for comparing many of them fast. */
 export function textOfValues(value: unknown): string {
   return JSON.stringify(value, (_, part: unknown) => {

@@ -10,7 +10,7 @@ import {
 } from '../../features/kernel/index.ts'
 import type { LogRecord, SectionState } from '../../features/kernel/index.ts'
 import type { FeatureRead, Point, UnitSpec } from '../../features/kernel/types.ts'
-import { caseOf, diceOf, hex, pointOf, seedsOf, textOfValues, type Dice } from './logs.ts'
+import { caseOf, diceOf, hex, pointOf, seedsOf, textOfValues, timeoutMsOf, type Dice } from './logs.ts'
 
 const PREFIXES_PER_LOG = 4
 const INSTANTS_PER_PREFIX = 14
@@ -128,12 +128,16 @@ describe('reads against the naive oracle', () => {
     { tiles: true, name: 'with tiles', logs: 80 },
   ]
   for (const { tiles, name, logs } of cases) {
-    it(`agree exactly at and beside every edge, ${name}`, () => {
-      const seen = nothingSeen()
-      for (const seed of seedsOf(logs)) checkLog(seed + (tiles ? 1_000_000 : 0), tiles, seen)
-      const { tiles: stored, ...others } = seen
-      for (const [what, count] of Object.entries(others)) expect(count, what).toBeGreaterThan(0)
-      expect(stored > 0, 'tiles stored').toBe(tiles)
-    })
+    it(
+      `agree exactly at and beside every edge, ${name}`,
+      () => {
+        const seen = nothingSeen()
+        for (const seed of seedsOf(logs)) checkLog(seed + (tiles ? 1_000_000 : 0), tiles, seen)
+        const { tiles: stored, ...others } = seen
+        for (const [what, count] of Object.entries(others)) expect(count, what).toBeGreaterThan(0)
+        expect(stored > 0, 'tiles stored').toBe(tiles)
+      },
+      timeoutMsOf(logs),
+    )
   }
 })

@@ -15,7 +15,7 @@ import {
 } from '../../features/kernel/index.ts'
 import type { SectionState } from '../../features/kernel/index.ts'
 import type { PartialSpec, Point, UnitSpec } from '../../features/kernel/types.ts'
-import { caseOf, diceOf, hex, pointOf, seedsOf, textOfValues, type Dice } from './logs.ts'
+import { caseOf, diceOf, hex, pointOf, seedsOf, textOfValues, timeoutMsOf, type Dice } from './logs.ts'
 
 function applyAll(spec: UnitSpec, points: readonly Point[]): SectionState {
   const state = emptySection(spec)
@@ -125,16 +125,20 @@ function checkSections(seed: number, tiles: boolean): { tiles: number; folded: n
 
 describe('sections are canonical', () => {
   for (const tiles of [false, true]) {
-    it(`in any order, over crashes and redelivery, ${tiles ? 'with' : 'without'} tiles`, () => {
-      const seen = { tiles: 0, folded: 0 }
-      for (const seed of seedsOf(80)) {
-        const one = checkSections(seed + (tiles ? 3_000_000 : 2_000_000), tiles)
-        seen.tiles += one.tiles
-        seen.folded += one.folded
-      }
-      expect(seen.folded).toBeGreaterThan(0)
-      expect(seen.tiles > 0).toBe(tiles)
-    })
+    it(
+      `in any order, over crashes and redelivery, ${tiles ? 'with' : 'without'} tiles`,
+      () => {
+        const seen = { tiles: 0, folded: 0 }
+        for (const seed of seedsOf(80)) {
+          const one = checkSections(seed + (tiles ? 3_000_000 : 2_000_000), tiles)
+          seen.tiles += one.tiles
+          seen.folded += one.folded
+        }
+        expect(seen.folded).toBeGreaterThan(0)
+        expect(seen.tiles > 0).toBe(tiles)
+      },
+      timeoutMsOf(80),
+    )
   }
 })
 

@@ -30,7 +30,7 @@ describe('protos', () => {
 
   it('document the closed set of errors exactly', () => {
     const readme = readFileSync(join(protos, 'README.md'), 'utf8')
-    const rows = [...readme.matchAll(/^\| `([A-Z_]+)` \| `([A-Z_]+)` \| (yes|no) \| (.+) \|$/gm)].map(
+    const rows = [...readme.matchAll(/^\| `([A-Z_]+)` +\| `([A-Z_]+)` +\| (yes|no) +\| (.+?) +\|$/gm)].map(
       ([, code, grpcStatus, retry, meaning]) => [code, { grpcStatus, retryable: retry === 'yes', meaning }],
     )
     expect(Object.fromEntries(rows)).toEqual(SERVER_ERRORS)

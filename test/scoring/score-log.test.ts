@@ -150,7 +150,7 @@ describe('publisher', () => {
     const { plan } = compileWorld().bound
     await log.ensureTopics(plan.sources.map(({ topic: name, partitions }) => ({ name, partitions, retentionMs: 0 })))
     const { publishEvents } = createPublisher(plan, log, { nowMs: () => NOW, monotonicMs: () => 0 })
-    const events = [NaN, 4].map((rating, index) => ({ id: `q${index}`, at: NOW, shop: 's1', rating }))
+    const events = ['x', 4].map((rating, index) => ({ id: `q${index}`, at: NOW, shop: 's1', rating }))
     const results = await publishEvents({ source: 'profile', events })
     expect(results).toMatchObject([{ ok: false, error: { code: 'INVALID_EVENT' } }, { ok: true }])
   })

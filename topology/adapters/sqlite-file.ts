@@ -29,6 +29,8 @@ export interface SqliteFileOptions {
   /** How long a call may wait for another writer of the same file. */
   readonly busyTimeoutMs: number
   readonly cacheKiB: number
+  /** Pages of 4 KiB that the write-ahead log gathers before they are copied into the file; more means fewer copies. */
+  readonly checkpointPages: number
 }
 
 /** A statement whose rows come as arrays in column order. */
@@ -87,6 +89,7 @@ export async function openSqliteFile(options: SqliteFileOptions): Promise<Sqlite
     await enterWal(db, options.busyTimeoutMs)
     db.exec(`PRAGMA synchronous = ${options.durability === 'full' ? 'FULL' : 'NORMAL'}`)
     db.exec(`PRAGMA cache_size = -${options.cacheKiB}`)
+    db.exec(`PRAGMA wal_autocheckpoint = ${options.checkpointPages}`)
     db.exec('PRAGMA journal_size_limit = 67108864')
     db.exec('PRAGMA temp_store = MEMORY')
     prepareTables(db, options, path)

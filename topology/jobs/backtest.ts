@@ -1,11 +1,11 @@
-import { encodeJsonEvent, eventDecoder, keyText } from '../../features/plan/event.ts'
+import { eventDecoder } from '../../features/plan/event.ts'
 import type { DecodedEvent } from '../../features/plan/event.ts'
 import type { SourcePlan } from '../../features/plan/plan.ts'
 import type { Value } from '../../features/kernel/types.ts'
 import { hash32 } from '../ports/online-layout.ts'
 import type { ConsumerControl, ConsumerHandlers, EventLog, NewRecord } from '../ports/event-log.ts'
 import type { TableFile, TableFiles } from '../ports/table-file.ts'
-import { rowMapper } from './rows.ts'
+import { eventRecord, rowMapper } from './rows.ts'
 
 export interface BacktestColumn {
   /** `group.feature`. */
@@ -110,7 +110,6 @@ async function* replay(
   const { source, log } = options
   const mapper = rowMapper(options.eventsPath, file, source, [], [])
   const decoder = eventDecoder(source)
-  const keyIndex = source.fields.findIndex(field => field.name === source.keyField)
   const driver = createDriver(log, options.worker, source.topic, source.partitions)
   // Halved, so that the oldest waiting read stays well inside the horizon of the newest applied row.
   const maxWaitMs = Math.max(source.latenessMs, source.readBackMs) / 2
@@ -118,6 +117,12 @@ async function* replay(
   let waiting: DecodedEvent[] = []
   let arrivalMs = Number.NEGATIVE_INFINITY
 
+  const refuse = (reason: string) => {
+    progress.refused++
+    if (progress.firstRefusals.length < MAX_REPORTED_REFUSALS) {
+      progress.firstRefusals.push(`row ${progress.rows}: ${reason}`)
+    }
+  }
   const apply = async () => {
     if (buffered.length > 0) await log.append(buffered)
     buffered = []
@@ -143,10 +148,7 @@ async function* replay(
       progress.rows++
       const decoded = decoder.decodeFields(mapper.toFields(row), null)
       if (!decoded.ok) {
-        progress.refused++
-        if (progress.firstRefusals.length < MAX_REPORTED_REFUSALS) {
-          progress.firstRefusals.push(`row ${progress.rows}: ${decoded.reason}`)
-        }
+        refuse(decoded.reason)
         continue
       }
       const { event } = decoded
@@ -157,12 +159,12 @@ async function* replay(
       const waitedLong = first !== undefined && known - first.time > maxWaitMs
       if (outOfOrder || waitedLong || waiting.length >= MAX_BUFFERED_ROWS) yield* settle(known)
       arrivalMs = known
-      buffered.push({
-        topic: source.topic,
-        key: keyText(event.cells[keyIndex] ?? null),
-        value: encodeJsonEvent(source, event),
-        arrivalMs,
-      })
+      const made = eventRecord(source, event, arrivalMs)
+      if (!made.ok) {
+        refuse(made.reason)
+        continue
+      }
+      buffered.push(made.record)
       if (hash32(event.id) % options.sampleOneIn === 0) waiting.push(event)
       if (buffered.length >= MAX_BUFFERED_ROWS) await apply()
     }

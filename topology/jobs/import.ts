@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
-import { encodeJsonEvent, eventDecoder, keyText } from '../../features/plan/event.ts'
+import { eventDecoder } from '../../features/plan/event.ts'
 import type { SourcePlan } from '../../features/plan/plan.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { EventLog, NewRecord } from '../ports/event-log.ts'
 import type { TableFiles } from '../ports/table-file.ts'
 import { deadLetterTopic } from '../topology.ts'
-import { InputError, rowMapper } from './rows.ts'
+import { InputError, eventRecord, rowMapper } from './rows.ts'
 
 /** When an imported row became known: at its event time, now, or as a column of milliseconds says. */
 export type Arrival = { readonly kind: 'event' } | { readonly kind: 'now' } | { readonly kind: 'column'; readonly name: string }
@@ -73,60 +73,56 @@ export async function importFile(options: ImportOptions): Promise<ImportSummary>
     }
     const mapper = rowMapper(path, file, source, supplied, extra)
     const decoder = eventDecoder(source)
-    const keyIndex = source.fields.findIndex(field => field.name === source.keyField)
     const startedAtMs = clock.nowMs()
-    let summary = { rows: 0, appended: 0, refused: 0, outOfOrder: 0, firstRefusals: [] as string[] }
+    const firstRefusals: string[] = []
+    let rowCount = 0
+    let appended = 0
+    let refused = 0
+    let outOfOrder = 0
     let newest = Number.NEGATIVE_INFINITY
     let arrivalMs = Number.NEGATIVE_INFINITY
     let pending: NewRecord[] = []
 
+    const summary = (): ImportSummary => ({ rows: rowCount, appended, refused, outOfOrder, firstRefusals })
+    const refuse = (fields: Readonly<Record<string, unknown>>, code: string, reason: string) => {
+      refused++
+      if (firstRefusals.length < MAX_REPORTED_REFUSALS) firstRefusals.push(`row ${rowCount}: ${reason}`)
+      pending.push(refusal(source, path, rowCount, fields, code, reason))
+    }
     const flush = async () => {
       if (pending.length > 0) await log.append(pending)
       pending = []
-      options.onProgress(summary, file.rowCount)
+      options.onProgress(summary(), file.rowCount)
     }
     for await (const rows of file.rows()) {
       for (const row of rows) {
         const fields = mapper.toFields(row)
         if (options.snapshot) completeSnapshot(source, fields, startedAtMs)
         const decoded = decoder.decodeFields(fields, null)
-        summary = { ...summary, rows: summary.rows + 1 }
+        rowCount++
         if (!decoded.ok) {
-          pending.push(refusal(source, path, summary.rows, fields, decoded.code, decoded.reason))
-          summary = refused(summary, decoded.reason)
+          refuse(fields, decoded.code, decoded.reason)
         } else {
           const { event } = decoded
-          if (event.time < newest) summary = { ...summary, outOfOrder: summary.outOfOrder + 1 }
+          if (event.time < newest) outOfOrder++
           newest = Math.max(newest, event.time)
           arrivalMs = Math.max(arrivalMs, arrivalOf(arrival, row, event.time, startedAtMs, path))
-          pending.push({
-            topic: source.topic,
-            key: keyText(event.cells[keyIndex] ?? null),
-            value: encodeJsonEvent(source, event),
-            arrivalMs,
-          })
-          summary = { ...summary, appended: summary.appended + 1 }
+          const made = eventRecord(source, event, arrivalMs)
+          if (made.ok) {
+            pending.push(made.record)
+            appended++
+          } else {
+            refuse(fields, 'NOT_WRITABLE', made.reason)
+          }
         }
         if (pending.length >= MAX_BATCH_RECORDS) await flush()
       }
     }
     await flush()
-    if (summary.rows === 0) throw new InputError(`${path} holds no rows`)
-    return summary
+    if (rowCount === 0) throw new InputError(`${path} holds no rows`)
+    return summary()
   } finally {
     await file.close()
-  }
-}
-
-function refused(
-  summary: ImportSummary & { firstRefusals: string[] },
-  reason: string,
-): ImportSummary & { firstRefusals: string[] } {
-  const room = summary.firstRefusals.length < MAX_REPORTED_REFUSALS
-  return {
-    ...summary,
-    refused: summary.refused + 1,
-    firstRefusals: room ? [...summary.firstRefusals, `row ${summary.rows}: ${reason}`] : summary.firstRefusals,
   }
 }
 

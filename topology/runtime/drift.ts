@@ -1,3 +1,5 @@
+import { assessDrift } from '../monitoring/drift-assess.ts'
+import type { DriftFinding } from '../monitoring/drift-assess.ts'
 import { modelKey } from '../monitoring/drift-counts.ts'
 import { createDriftMonitor } from '../monitoring/drift-monitor.ts'
 import type { ModelManifest } from '../ports/model-repository.ts'
@@ -7,6 +9,15 @@ import type { Running, RuntimeContext } from './context.ts'
 import { readManifests } from './models.ts'
 
 const FLUSH_INTERVAL_MS = 1_000
+/** The rolling view: six slots of five seconds, so that a change shows within half a minute. */
+const VIEW = { viewSlotMs: 5_000, viewSlots: 6 }
+
+/** A monitor at work. */
+export interface RunningDriftMonitor extends Running {
+  readonly models: number
+  /** Drift of what was scored in the last half minute. */
+  findings(): readonly DriftFinding[]
+}
 
 /** Manifests by `model@version`, as the monitor and the report want them. */
 export async function manifestsByVersion(
@@ -21,10 +32,17 @@ export async function manifestsByVersion(
 export async function startDriftMonitoring(
   context: RuntimeContext,
   offline: OfflineStore,
-): Promise<Running & { readonly models: number }> {
+): Promise<RunningDriftMonitor> {
   const { config, clock, telemetry } = context
   const manifests = await manifestsByVersion(config, context.project.plan)
-  const monitor = createDriftMonitor({ offline, manifests, clock, telemetry, flushIntervalMs: FLUSH_INTERVAL_MS })
+  const monitor = createDriftMonitor({
+    offline,
+    manifests,
+    clock,
+    telemetry,
+    flushIntervalMs: FLUSH_INTERVAL_MS,
+    ...VIEW,
+  })
   const consumer = await context.log.consume({
     group: `hw.${config.namespace}.drift`,
     topics: monitor.topics,
@@ -35,6 +53,7 @@ export async function startDriftMonitoring(
   })
   return {
     models: manifests.size,
+    findings: () => assessDrift(monitor.view(), manifests),
     stop: async () => {
       await consumer.stop()
       await monitor.flush()

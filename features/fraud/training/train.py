@@ -1,12 +1,18 @@
 """Trains the fraud model from a dataset that Headwater wrote, and writes it with its manifest.
 
-    python train.py --dataset dataset.parquet --labels labels.ndjson \
-        --plan-hash HASH --version 1 --out ../model/fraud
+From the repository's root, with the packages of requirements.txt:
 
-The dataset (Parquet or CSV) has the event id as its first column and then one column per feature, named
-`group.feature`, `derived.name` or `request.field`, rows in order of event time, as `headwater backtest` writes it. The
-labels are NDJSON with the same id under its name, `fraud`, and optionally `warmUp`: such rows look back on too little
-history and are left out. Only numbers and booleans become inputs; text columns are skipped.
+    node services/demo/write-history.ts --payments payments.ndjson --labels labels.ndjson
+    npx headwater backtest --service fraud --events payments.ndjson --out dataset.parquet
+    python features/fraud/training/train.py --dataset dataset.parquet --events payments.ndjson \
+        --labels labels.ndjson --plan-hash HASH --version 1 --trained-at 2025-03-18T00:00:00Z \
+        --out features/fraud/model/fraud
+
+HASH is what `npx headwater plan` prints. The dataset (Parquet or CSV) has the event id as its first column and then
+one column per feature, named `group.feature` or `derived.name`, rows in order of event time, as `headwater backtest`
+writes it; the events' own fields join it as `request.field`. The labels are NDJSON with the same id under its name,
+`fraud`, and optionally `warmUp`: such rows look back on too little history and are left out. Only numbers and booleans
+become inputs; text columns are skipped.
 
 The last quarter of the rows, in order of time, is kept for the metrics. Same data, same seed, same file.
 """
@@ -38,9 +44,11 @@ def fail(message):
 def read_table(path):
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
+    if path.suffix in (".ndjson", ".jsonl"):
+        return pd.read_json(path, lines=True, dtype=False)
     if path.suffix == ".csv":
-        return pd.read_csv(path)
-    fail(f"--dataset {path}: expected a file that ends in .parquet or .csv")
+        return pd.read_csv(path, na_values=["\\N"])
+    fail(f"{path}: expected a file that ends in .parquet, .csv, .ndjson or .jsonl")
 
 
 def number_column(column):
@@ -96,7 +104,7 @@ def histogram(feature, values):
 
 def load(options):
     table = read_table(options.dataset)
-    labels = pd.read_json(options.labels, lines=True, dtype=False)
+    labels = read_table(options.labels)
     key = table.columns[0]
     if key not in labels.columns or "fraud" not in labels.columns:
         fail(f"--labels {options.labels}: needs the columns {key} and fraud, has {', '.join(labels.columns)}")
@@ -107,6 +115,12 @@ def load(options):
     if unknown.any():
         fail(f"{int(unknown.sum())} of {len(table)} rows of {options.dataset} have no label")
     truth = labels.loc[table[key]]
+    if options.events is not None:
+        events = read_table(options.events).set_index(key)
+        if events.index.duplicated().any() or not table[key].isin(events.index).all():
+            fail(f"--events {options.events}: must hold each {key} of the dataset, once")
+        requests = events.loc[table[key]].add_prefix("request.").reset_index(drop=True)
+        table = pd.concat([table.reset_index(drop=True), requests], axis=1)
     if "warmUp" in truth.columns:
         keep = ~truth["warmUp"].to_numpy(bool)
         table, truth = table[keep].reset_index(drop=True), truth[keep]
@@ -162,6 +176,7 @@ def convert(model, rows):
 def main():
     parser = argparse.ArgumentParser(description="Train the fraud model.")
     parser.add_argument("--dataset", type=pathlib.Path, required=True)
+    parser.add_argument("--events", type=pathlib.Path, help="the events themselves, for inputs named request.field")
     parser.add_argument("--labels", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True, help="the folder that holds the versions")
     parser.add_argument("--version", required=True)

@@ -59,6 +59,7 @@ export async function openEmbeddedEventLog(options: EmbeddedEventLogOptions): Pr
     durability: options.durability ?? 'normal',
     busyTimeoutMs: options.busyTimeoutMs ?? 5000,
     cacheKiB: 16_384,
+    checkpointPages: 4_000,
   })
   const tables = logTables(file)
   const limits = {

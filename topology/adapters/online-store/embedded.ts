@@ -64,6 +64,7 @@ export async function openEmbeddedOnlineStore(options: EmbeddedOnlineStoreOption
     durability: options.durability ?? 'normal',
     busyTimeoutMs: options.busyTimeoutMs ?? 5000,
     cacheKiB: options.cacheKiB ?? 65_536,
+    checkpointPages: 16_000,
   })
   const names = incarnations(file)
   const tables: Tables = {

@@ -62,7 +62,6 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const server = new Server({
     'grpc.max_receive_message_length': maxMessageBytes,
     'grpc.max_send_message_length': maxMessageBytes,
-    'grpc.enable_channelz': 0,
     'grpc.max_concurrent_streams': options.maxStreamsPerConnection ?? 4096,
   })
   addScoring(server, handlers, options)
@@ -92,6 +91,7 @@ function bind(server: Server, address: string): Promise<number> {
   })
 }
 
+/** Needs channelz, which is on by default: without it grpc-js 1.14 ends no session when it is forced to. */
 function drain(server: Server, graceMs: number): Promise<void> {
   return new Promise(resolve => {
     const timer = setTimeout(() => server.forceShutdown(), graceMs)
