@@ -45,7 +45,9 @@ export async function benchKernel(): Promise<readonly BenchRow[]> {
   })
   const plain = await bestRate(3, EVENTS, () => void plainLoop(points, keys))
   const sections = [...states.values()].slice(0, 2_000).map(state => encodeSection(unit.spec, state))
-  const reads = [...bound.groups.values()].flatMap(group => group.features.filter(f => f.unit === unit).map(f => f.read))
+  const reads = [...bound.groups.values()].flatMap(group =>
+    group.features.filter(f => f.unit === unit).map(f => f.read),
+  )
   const t = Math.max(...points.map(point => point.time))
   const reading = await bestRate(3, sections.length, () => {
     for (const section of sections) readUnit(unit.spec, reads, [section], t, null)

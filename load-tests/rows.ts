@@ -32,7 +32,9 @@ export function renderRows(rows: readonly BenchRow[]): string {
   const table = [['name', 'value', 'unit', 'baseline', 'ratio'], ...cells]
   const widths = [0, 1, 2, 3, 4].map(column => Math.max(...table.map(line => (line[column] ?? '').length)))
   return table
-    .map(line => line.map((cell, i) => (i === 0 || i === 2 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))))
+    .map(line =>
+      line.map((cell, i) => (i === 0 || i === 2 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))),
+    )
     .map(line => line.join('  '))
     .join('\n')
 }

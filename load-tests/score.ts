@@ -64,7 +64,8 @@ async function load(port: number, requests: readonly Buffer[]): Promise<Load> {
         (bytes: Buffer) => bytes,
         (bytes: Buffer) => ScoreResponse.decode(bytes),
         message,
-        (error, value) => (error === null && value !== undefined ? resolve(value) : reject(error ?? new Error('no answer'))),
+        (error, value) =>
+          error === null && value !== undefined ? resolve(value) : reject(error ?? new Error('no answer')),
       )
     })
   const caller = async () => {
@@ -135,15 +136,44 @@ export async function benchScore(): Promise<readonly BenchRow[]> {
     if (best === null) throw new Error('no round ran')
     const { answers } = best
     return [
-      ratioRow('score: full Score, against a bare grpc-js echo of the same messages', best.rate, 'requests/s', bestEcho),
+      ratioRow(
+        'score: full Score, against a bare grpc-js echo of the same messages',
+        best.rate,
+        'requests/s',
+        bestEcho,
+      ),
       plainRow('score: p50 at saturation', best.p50Ms, 'ms'),
       plainRow('score: p99 at saturation', best.p99Ms, 'ms'),
-      plainRow('score: time in decoding', meanUs(answers, l => l.decodeUs), 'us'),
-      plainRow('score: time waiting for a turn and reading the store', meanUs(answers, l => l.readUs), 'us'),
-      plainRow('score: time in features', meanUs(answers, l => l.featuresUs), 'us'),
-      plainRow('score: time in the model (of the whole turn)', meanUs(answers, l => l.modelUs), 'us'),
-      plainRow('score: time in the policy', meanUs(answers, l => l.policyUs), 'us'),
-      plainRow('score: time in all', meanUs(answers, l => l.totalUs), 'us'),
+      plainRow(
+        'score: time in decoding',
+        meanUs(answers, l => l.decodeUs),
+        'us',
+      ),
+      plainRow(
+        'score: time waiting for a turn and reading the store',
+        meanUs(answers, l => l.readUs),
+        'us',
+      ),
+      plainRow(
+        'score: time in features',
+        meanUs(answers, l => l.featuresUs),
+        'us',
+      ),
+      plainRow(
+        'score: time in the model (of the whole turn)',
+        meanUs(answers, l => l.modelUs),
+        'us',
+      ),
+      plainRow(
+        'score: time in the policy',
+        meanUs(answers, l => l.policyUs),
+        'us',
+      ),
+      plainRow(
+        'score: time in all',
+        meanUs(answers, l => l.totalUs),
+        'us',
+      ),
     ]
   } finally {
     await scorer?.stop()

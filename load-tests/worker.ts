@@ -28,7 +28,12 @@ export async function benchWorker(): Promise<readonly BenchRow[]> {
     for (let i = 0; i < payments.length; i += APPEND_BATCH) {
       const part = payments.slice(i, i + APPEND_BATCH)
       await context.log.append(
-        part.map(event => ({ topic: source.topic, key: event.cardId, value: encode(event), arrivalMs: event.occurredAt })),
+        part.map(event => ({
+          topic: source.topic,
+          key: event.cardId,
+          value: encode(event),
+          arrivalMs: event.occurredAt,
+        })),
       )
     }
     const appendRate = (EVENTS / (performance.now() - appendStarted)) * 1_000
@@ -36,7 +41,7 @@ export async function benchWorker(): Promise<readonly BenchRow[]> {
     const decoder = new TextDecoder()
     const readStarted = performance.now()
     for (let partition = 0; partition < source.partitions; partition++) {
-      for (let from = 0; ; ) {
+      for (let from = 0; ;) {
         const batch = await context.log.read(source.topic, partition, from, 5_000)
         if (batch.records.length === 0) break
         for (const record of batch.records) JSON.parse(decoder.decode(record.value))
@@ -53,7 +58,12 @@ export async function benchWorker(): Promise<readonly BenchRow[]> {
     await driver.drain()
     const workRate = (EVENTS / (performance.now() - workStarted)) * 1_000
     return [
-      ratioRow('worker: embedded log to online store, against reading and parsing alone', workRate, 'events/s', readRate),
+      ratioRow(
+        'worker: embedded log to online store, against reading and parsing alone',
+        workRate,
+        'events/s',
+        readRate,
+      ),
       plainRow('worker: events appended to the embedded log', appendRate, 'events/s'),
     ]
   } finally {

@@ -41,7 +41,12 @@ export function topologyOf(plan: Plan): Topology {
   return {
     topics,
     processors: [
-      { name: 'features', process: 'feature-worker', reads: sources, writes: ['online store', ...plan.sources.map(lateTopic)] },
+      {
+        name: 'features',
+        process: 'feature-worker',
+        reads: sources,
+        writes: ['online store', ...plan.sources.map(lateTopic)],
+      },
       {
         name: 'history',
         process: 'offline-writer',

@@ -219,8 +219,7 @@ export function encodeJsonEvent(source: SourcePlan, event: Pick<DecodedEvent, 'c
     const cell = event.cells[index] ?? null
     const field = source.fields[index]
     if (cell === null || field === undefined) continue
-    const text =
-      field.type.kind === 'decimal' ? decimalText(cell as number, field.type.scale) : jsonText(cell)
+    const text = field.type.kind === 'decimal' ? decimalText(cell as number, field.type.scale) : jsonText(cell)
     parts.push(`${JSON.stringify(field.name)}:${text}`)
   }
   return bounded(parts)

@@ -192,11 +192,7 @@ function wantedUnits(plan: Plan, catalogue: Catalogue, source: string): readonly
  * Gives every feature of the plan a stored unit: those whose state is already kept stay where they are, the rest goes
  * to new units, one per (entity, source). Returns the same catalogue object when nothing had to be added.
  */
-export function placePlan(
-  plan: Plan,
-  catalogue: Catalogue,
-  standings: ReadonlyMap<string, TopicStanding>,
-): Catalogue {
+export function placePlan(plan: Plan, catalogue: Catalogue, standings: ReadonlyMap<string, TopicStanding>): Catalogue {
   let next = catalogue
   for (const source of plan.sources) {
     const wanted = wantedUnits(plan, next, source.name)
@@ -275,7 +271,8 @@ export function bindPlan(plan: Plan, catalogue: Catalogue): BoundPlan {
         units.set(unit.id, entry)
       }
       const partial = entry.keys.indexOf(partialKey(feature))
-      if (partial < 0) throw new RangeError(`unit ${unit.id} covers ${group.name}.${feature.name} but has no such partial`)
+      if (partial < 0)
+        throw new RangeError(`unit ${unit.id} covers ${group.name}.${feature.name} but has no such partial`)
       const read = { partial, window: feature.window, include: feature.include, whenEmpty: feature.whenEmpty }
       return { plan: feature, unit: entry.bound, read }
     })

@@ -36,7 +36,9 @@ function targetOf(flags: Flags): BacktestTarget {
 function describeSummary(flags: Flags, summary: BacktestSummary): string {
   const lines = [`${flags.out}: ${summary.vectors} vectors from ${summary.rows} rows of ${flags.events}`]
   if (summary.outOfOrder > 0) {
-    lines.push(`${summary.outOfOrder} rows are dated before an earlier row; they became known at their place in the file`)
+    lines.push(
+      `${summary.outOfOrder} rows are dated before an earlier row; they became known at their place in the file`,
+    )
   }
   if (summary.refused > 0) {
     lines.push(`${summary.refused} rows are no valid events and were left out, among them:`)

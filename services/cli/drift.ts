@@ -1,5 +1,10 @@
 import type { Command } from 'commander'
-import { driftJson, readDriftReport, renderDrift, writeDriftStatistics } from '../../topology/monitoring/drift-report.ts'
+import {
+  driftJson,
+  readDriftReport,
+  renderDrift,
+  writeDriftStatistics,
+} from '../../topology/monitoring/drift-report.ts'
 import { manifestsByVersion } from '../../topology/runtime/drift.ts'
 import { openOfflineStore } from '../../topology/runtime/offline.ts'
 import { systemClock } from '../clock.ts'

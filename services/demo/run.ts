@@ -160,7 +160,7 @@ async function runLive(options: DemoOptions, system: AllInOne, log: EventLog, st
       tally.setDrift(system.driftFindings())
       return tally.state(Date.now() - startMs)
     },
-    color: process.stdout.isTTY === true && process.env['NO_COLOR'] === undefined,
+    color: process.stdout.isTTY && process.env['NO_COLOR'] === undefined,
   })
   const restore = () => view.restore()
   process.once('exit', restore)

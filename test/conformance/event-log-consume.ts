@@ -277,7 +277,7 @@ export function consumeConformance(context: EventLogContext): void {
       expect(seen.errors.map(error => error.message)).toEqual(['not yet 1', 'not yet 2'])
     })
 
-    it('waits in stop for the handler that runs, and calls none after it', async () => {
+    it('waits in stop for the handler that runs, revokes its partitions, and calls none after it', async () => {
       const topic = await makeTopic()
       await log.append(numbered(topic, 0, 10))
       let entered = (): void => {}
@@ -302,6 +302,7 @@ export function consumeConformance(context: EventLogContext): void {
       await stopping
       expect(left).toBe(true)
       const calls = seen.calls.length
+      expect(seen.calls.at(-1)).toMatchObject({ kind: 'revoked', topic })
       expect(seen.texts()).toEqual(['r0'])
       await log.append(numbered(topic, 10, 12))
       await new Promise(resolve => setTimeout(resolve, 60))

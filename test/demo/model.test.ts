@@ -11,7 +11,9 @@ const FILE = 'features/fraud/index.ts'
 
 describe('the shipped fraud model', () => {
   it('fits the shipped definitions, watches each of its inputs and its score, and answers probabilities', async () => {
-    const repository = createFolderModelRepository(fileURLToPath(new URL('../../features/fraud/model', import.meta.url)))
+    const repository = createFolderModelRepository(
+      fileURLToPath(new URL('../../features/fraud/model', import.meta.url)),
+    )
     const { manifest, path } = await repository.open('fraud')
     const compiled = compileProject({
       definitions: [{ file: FILE, exports: definitions }],

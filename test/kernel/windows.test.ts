@@ -217,7 +217,7 @@ describe('aggregators that need the total order', () => {
   const unit: UnitSpec = {
     ...spec,
     tileMs: 20,
-    partials: [{ aggregator: text as Aggregator, column: 0, filter: -1, lifetime: false }],
+    partials: [{ aggregator: text, column: 0, filter: -1, lifetime: false }],
   }
 
   it('are given the points of all partitions in it, cells deciding between equal events', () => {

@@ -34,7 +34,7 @@ describe('kill -9', () => {
     let client = createGrpcClient({ address: `127.0.0.1:${system.port}` })
     let killed = 0
     try {
-      for (let batch = 0; batch * BATCH < EVENTS; ) {
+      for (let batch = 0; batch * BATCH < EVENTS;) {
         const events = payments.slice(batch * BATCH, (batch + 1) * BATCH).map(paymentFields)
         const published = client.publishEvents({ source: 'payment', events })
         published.catch(() => undefined)

@@ -13,7 +13,8 @@ import type { RunningSystem } from './headwater.ts'
 const NOW = Date.now()
 const good = { payment_id: 'x', at: NOW, card: 'c1', shop: 's1', amount: 1 }
 const json = (fields: object) => JSON.stringify(fields)
-const without = (name: keyof typeof good) => json(Object.fromEntries(Object.entries(good).filter(([key]) => key !== name)))
+const without = (name: keyof typeof good) =>
+  json(Object.fromEntries(Object.entries(good).filter(([key]) => key !== name)))
 
 /** Records as a foreign producer may write them, and what the dead letter's reason must speak of. */
 const POISON: readonly (readonly [name: string, value: string | Uint8Array, reason: RegExp])[] = [
@@ -120,7 +121,11 @@ describe('malformed input', () => {
 
   it.each([
     ['an unknown service', () => client.score({ service: 'nope', event: good }), /nope/],
-    ['an event without its id', () => client.score({ service: 'check', event: { ...good, payment_id: null } }), /payment_id/],
+    [
+      'an event without its id',
+      () => client.score({ service: 'check', event: { ...good, payment_id: null } }),
+      /payment_id/,
+    ],
     ['NaN in an event', () => client.score({ service: 'check', event: { ...good, amount: Number.NaN } }), /amount/],
     ['an unknown field', () => client.score({ service: 'check', event: { ...good, colour: 1 } }), /colour/],
     ['no service at all', () => client.score({ service: '', event: good }), /service/],
@@ -129,7 +134,11 @@ describe('malformed input', () => {
       () => client.getFeatures({ of: { kind: 'groups', groups: ['card_activity'], entities: { carrd: 'c1' } } }),
       /card/,
     ],
-    ['an unknown group', () => client.getFeatures({ of: { kind: 'groups', groups: ['cards'], entities: {} } }), /cards/],
+    [
+      'an unknown group',
+      () => client.getFeatures({ of: { kind: 'groups', groups: ['cards'], entities: {} } }),
+      /cards/,
+    ],
     ['an unknown event', () => client.publishEvents({ source: 'refund', events: [good] }), /refund/],
     [
       'an oversized request',
@@ -151,7 +160,11 @@ describe('malformed input', () => {
   })
 
   it('refuses one bad event of a publish and takes the others', async () => {
-    const events = [{ ...good, payment_id: 'a' }, { ...good, amount: 'x' }, { ...good, payment_id: 'b' }]
+    const events = [
+      { ...good, payment_id: 'a' },
+      { ...good, amount: 'x' },
+      { ...good, payment_id: 'b' },
+    ]
     const results = await client.publishEvents({ source: 'payment', events })
     expect(results.map(result => result.ok)).toEqual([true, false, true])
   })
@@ -199,7 +212,10 @@ describe('malformed input', () => {
     const manifestPath = join(models, 'fraud', version, 'manifest.json')
     const manifest = readFileSync(manifestPath, 'utf8')
     const scorer = ['run', 'scorer', '--data', join(folder.path, 'other'), '--set', `models.directory=${models}`]
-    writeFileSync(manifestPath, manifest.replace(/"name": ?"card_activity\.[a-z0-9_]+"/, '"name": "card_activity.nope"'))
+    writeFileSync(
+      manifestPath,
+      manifest.replace(/"name": ?"card_activity\.[a-z0-9_]+"/, '"name": "card_activity.nope"'),
+    )
     const wrongInput = await headwater(scorer)
     expect(wrongInput.code).toBe(1)
     expect(wrongInput.stderr).toMatch(/card_activity\.nope/)

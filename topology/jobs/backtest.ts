@@ -55,8 +55,7 @@ export function createDriver(log: EventLog, worker: ConsumerHandlers, topic: str
     resume: () => undefined,
   }
   async function drainPartition(partition: number): Promise<void> {
-    let from =
-      offsets[partition] ?? (await worker.assigned(topic, partition, await log.bounds(topic, partition))) ?? 0
+    let from = offsets[partition] ?? (await worker.assigned(topic, partition, await log.bounds(topic, partition))) ?? 0
     for (;;) {
       const batch = await log.read(topic, partition, from, READ_BATCH_RECORDS)
       if (batch.records.length === 0) break

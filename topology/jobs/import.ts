@@ -8,7 +8,8 @@ import { deadLetterTopic } from '../topology.ts'
 import { InputError, eventRecord, rowMapper } from './rows.ts'
 
 /** When an imported row became known: at its event time, now, or as a column of milliseconds says. */
-export type Arrival = { readonly kind: 'event' } | { readonly kind: 'now' } | { readonly kind: 'column'; readonly name: string }
+export type Arrival =
+  { readonly kind: 'event' } | { readonly kind: 'now' } | { readonly kind: 'column'; readonly name: string }
 
 export interface ImportOptions {
   readonly source: SourcePlan
@@ -39,7 +40,9 @@ const MAX_REPORTED_REFUSALS = 5
 function completeSnapshot(source: SourcePlan, fields: Record<string, unknown>, nowMs: number): void {
   fields[source.timeField] ??= nowMs
   if (fields[source.idField] === undefined) {
-    const text = JSON.stringify(fields, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))
+    const text = JSON.stringify(fields, (_key, value: unknown) =>
+      typeof value === 'bigint' ? value.toString() : value,
+    )
     fields[source.idField] = `snapshot-${createHash('sha256').update(text).digest('hex').slice(0, 24)}`
   }
 }
@@ -55,7 +58,9 @@ function arrivalOf(
   if (arrival.kind === 'now') return nowMs
   const value = Number(row[arrival.name])
   if (Number.isSafeInteger(value) && value > 0) return value
-  throw new InputError(`${path}: column ${arrival.name} must hold UTC milliseconds, found ${JSON.stringify(row[arrival.name])}`)
+  throw new InputError(
+    `${path}: column ${arrival.name} must hold UTC milliseconds, found ${JSON.stringify(row[arrival.name])}`,
+  )
 }
 
 /**

@@ -27,7 +27,7 @@ function convert(field: FieldPlan, value: unknown): unknown {
   if (kind === 'boolean' && (value === 0 || value === 1)) return value === 1
   if (kind === 'int64' && typeof value === 'string' && /^-?\d+$/.test(value)) return BigInt(value)
   if (kind === 'int64' && typeof value === 'number' && Number.isSafeInteger(value)) return BigInt(value)
-  if (kind === 'string' && typeof value !== 'string') return String(value)
+  if (kind === 'string' && (typeof value === 'number' || typeof value === 'boolean')) return String(value)
   return value
 }
 
@@ -54,7 +54,8 @@ export function rowMapper(
       `has columns that are no fields of it: ${unknown.join(', ')} (drop them, or set unknownFields: 'ignore' on the event)`,
     )
   }
-  if (problems.length > 0) throw new InputError(`${path} does not fit event "${source.name}": it ${problems.join('; it ')}`)
+  if (problems.length > 0)
+    throw new InputError(`${path} does not fit event "${source.name}": it ${problems.join('; it ')}`)
   return {
     toFields: row => {
       const out: Record<string, unknown> = {}
@@ -75,7 +76,8 @@ export function eventRecord(
 ): { readonly ok: true; readonly record: NewRecord } | { readonly ok: false; readonly reason: string } {
   const keyIndex = source.fields.findIndex(field => field.name === source.keyField)
   const key = keyText(event.cells[keyIndex] ?? null)
-  if (key === null) return { ok: false, reason: `field "${source.keyField}" decides the partition and must not be null` }
+  if (key === null)
+    return { ok: false, reason: `field "${source.keyField}" decides the partition and must not be null` }
   try {
     return { ok: true, record: { topic: source.topic, key, value: encodeJsonEvent(source, event), arrivalMs } }
   } catch (error) {

@@ -77,6 +77,7 @@ export interface ConsumerHandlers {
   batch(batch: Batch, control: ConsumerControl): Promise<void>
   /** Called about every 20 ms while a partition has no new records, so that pending work can be flushed. */
   idle(topic: string, partition: number, endOffset: number, control: ConsumerControl): Promise<void>
+  /** The last call for a partition: pending work is flushed and may still be committed. */
   revoked(topic: string, partition: number): Promise<void>
 }
 
@@ -90,7 +91,7 @@ export interface ConsumerControl {
 }
 
 export interface Consumer {
-  /** Ends consumption after the call in progress; resolves when no handler runs any more. */
+  /** Ends consumption after the call in progress, then revokes every partition; resolves when no handler runs any more. */
   stop(): Promise<void>
 }
 

@@ -46,7 +46,11 @@ export interface ShardFlush {
 }
 
 export type FlushOutcome =
-  | { readonly ok: true; readonly canary: Canary; /** Writes refused because a larger position was stored. */ readonly refused: number }
+  | {
+      readonly ok: true
+      readonly canary: Canary
+      /** Writes refused because a larger position was stored. */ readonly refused: number
+    }
   /** Nothing of this shard was written: the stored canary is lower than expected, or missing (null). */
   | { readonly ok: false; readonly canary: Canary | null }
 

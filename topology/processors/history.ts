@@ -38,7 +38,10 @@ export function sourceMapper(source: SourcePlan): RecordMapper {
   return (record, incarnation) => {
     const decoded = decoder.decodeJson(record.value, record.arrivalMs)
     if (decoded.ok) {
-      return { rows: [{ table, row: rawRow(source, positionOf(record, incarnation), decoded.event) }], deadLetter: null }
+      return {
+        rows: [{ table, row: rawRow(source, positionOf(record, incarnation), decoded.event) }],
+        deadLetter: null,
+      }
     }
     return {
       rows: [deadLetterRowOf(record, incarnation, decoded.code, decoded.reason)],

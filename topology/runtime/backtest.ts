@@ -19,8 +19,7 @@ import { openTableFiles } from './offline.ts'
 
 /** What is read for each event: a service's whole vector, or the features of some groups. */
 export type BacktestTarget =
-  | { readonly kind: 'service'; readonly name: string }
-  | { readonly kind: 'groups'; readonly names: readonly string[] }
+  { readonly kind: 'service'; readonly name: string } | { readonly kind: 'groups'; readonly names: readonly string[] }
 
 const GROUPS_SERVICE = 'backtest_groups'
 
@@ -31,7 +30,9 @@ function serviceOf(project: Project, target: BacktestTarget): { service: Service
     const service = plan.services.find(s => s.name === target.name)
     const code = project.services.get(target.name)
     if (service !== undefined && code !== undefined) return { service, code }
-    throw new InputError(`there is no service "${target.name}"; the plan has ${plan.services.map(s => s.name).join(', ')}`)
+    throw new InputError(
+      `there is no service "${target.name}"; the plan has ${plan.services.map(s => s.name).join(', ')}`,
+    )
   }
   const groups = target.names.map(name => {
     const group = plan.groups.find(g => g.name === name)
@@ -83,7 +84,9 @@ function columnsOf(plan: Plan, service: ServicePlan): readonly BacktestColumn[] 
 function outputValue(column: BacktestColumn, value: Value): Value {
   if (!column.name.startsWith('derived.') || value === null || typeof value === 'number') return value
   if (typeof value === 'boolean') return value ? 1 : 0
-  throw new InputError(`${column.name} answered ${JSON.stringify(value)}; a backtest writes derived features as numbers`)
+  throw new InputError(
+    `${column.name} answered ${JSON.stringify(value)}; a backtest writes derived features as numbers`,
+  )
 }
 
 /**
@@ -107,7 +110,9 @@ export async function runBacktest(options: {
   const groups = plan.groups.filter(group => service.groups.includes(group.name))
   const needed = new Set([service.request, ...groups.map(group => group.source)])
   if (needed.size > 1) {
-    throw new InputError(`service "${service.name}" joins ${[...needed].join(', ')}; a backtest replays one event's file`)
+    throw new InputError(
+      `service "${service.name}" joins ${[...needed].join(', ')}; a backtest replays one event's file`,
+    )
   }
   // Only what is read is computed: a plan cut down to the service's own groups.
   const sources = plan.sources.filter(source => needed.has(source.name))

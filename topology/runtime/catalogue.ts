@@ -19,12 +19,6 @@ async function standingOf(log: EventLog, topic: string): Promise<TopicStanding> 
   }
 }
 
-/** The catalogue as stored, without changing it. */
-export async function readCatalogue(store: OnlineStore): Promise<Catalogue> {
-  const text = await store.readDocument(DOCUMENT)
-  return text === null ? EMPTY_CATALOGUE : (JSON.parse(text) as Catalogue)
-}
-
 /**
  * Makes the topics a plan needs, gives its features stored units (creating those that are missing), and binds the
  * plan to them. Safe to run in several processes at once.

@@ -24,7 +24,11 @@ export interface Config {
     readonly maxQueuedRows: number
     readonly drainMs: number
   }
-  readonly worker: { readonly maxBatchRecords: number; readonly maxBatchBytes: number; readonly maxCachedSections: number }
+  readonly worker: {
+    readonly maxBatchRecords: number
+    readonly maxBatchBytes: number
+    readonly maxCachedSections: number
+  }
 }
 
 /** What a `headwater.config.ts` may hold: any part of the configuration. */
@@ -68,7 +72,12 @@ export const SETTINGS: readonly Setting[] = [
     initial: 'default',
     doc: 'separates systems that share a store',
   },
-  { key: 'dataDirectory', type: { kind: 'string' }, initial: '.headwater', doc: 'where embedded engines keep their files' },
+  {
+    key: 'dataDirectory',
+    type: { kind: 'string' },
+    initial: '.headwater',
+    doc: 'where embedded engines keep their files',
+  },
   { key: 'eventLog.kind', type: { kind: 'choice', values: ['embedded'] }, initial: 'embedded', doc: 'event log' },
   {
     key: 'eventLog.maxRecordBytes',
@@ -100,7 +109,12 @@ export const SETTINGS: readonly Setting[] = [
   { key: 'offlineStore.password', type: { kind: 'string' }, initial: '', doc: 'password of the ClickHouse server' },
   { key: 'models.directory', type: { kind: 'string' }, initial: './models', doc: 'folder of <model>/<version>/' },
   { key: 'server.host', type: { kind: 'string' }, initial: '127.0.0.1', doc: 'address the gRPC server listens on' },
-  { key: 'server.port', type: { kind: 'int', min: 0, max: 65_535 }, initial: 50_051, doc: 'gRPC port, 0 for any free one' },
+  {
+    key: 'server.port',
+    type: { kind: 'int', min: 0, max: 65_535 },
+    initial: 50_051,
+    doc: 'gRPC port, 0 for any free one',
+  },
   {
     key: 'server.maxMessageBytes',
     type: { kind: 'int', min: 1024, max: 256 * MIB },
@@ -141,7 +155,10 @@ export const SETTINGS: readonly Setting[] = [
 
 /** `server.maxQueuedRows` → `HEADWATER_SERVER_MAX_QUEUED_ROWS`. */
 export function environmentName(key: string): string {
-  return `HEADWATER_${key.replaceAll('.', '_').replaceAll(/([a-z])([A-Z])/g, '$1_$2').toUpperCase()}`
+  return `HEADWATER_${key
+    .replaceAll('.', '_')
+    .replaceAll(/([a-z])([A-Z])/g, '$1_$2')
+    .toUpperCase()}`
 }
 
 /** Flattens nested objects to dotted keys; lists and plain values are leaves. */
@@ -199,7 +216,8 @@ export interface ConfigOrigins {
 /** Parses all origins once. Unknown keys are refused; all problems are reported together. */
 export function parseConfig(
   origins: ConfigOrigins,
-): { readonly ok: true; readonly config: Config } | { readonly ok: false; readonly problems: readonly ConfigProblem[] } {
+):
+  { readonly ok: true; readonly config: Config } | { readonly ok: false; readonly problems: readonly ConfigProblem[] } {
   const problems: ConfigProblem[] = []
   const known = SETTINGS.map(setting => setting.key)
   const byKey = new Map(SETTINGS.map(setting => [setting.key, setting]))
@@ -231,7 +249,11 @@ export function parseConfig(
     if (!name.startsWith('HEADWATER_') || text === undefined) continue
     const setting = names.get(name)
     if (setting === undefined) {
-      problems.push({ origin: 'environment', key: name, message: `is not a setting; known: ${[...names.keys()].join(', ')}` })
+      problems.push({
+        origin: 'environment',
+        key: name,
+        message: `is not a setting; known: ${[...names.keys()].join(', ')}`,
+      })
     } else {
       take('environment', setting.key, name, parseText(setting, text))
     }
@@ -241,7 +263,11 @@ export function parseConfig(
     take('flag', key, key, setting === undefined ? text : parseText(setting, text))
   }
   if (values.get('offlineStore.kind') === 'clickhouse' && values.get('offlineStore.url') === '') {
-    problems.push({ origin: 'configuration', key: 'offlineStore.url', message: 'is needed when offlineStore.kind is clickhouse' })
+    problems.push({
+      origin: 'configuration',
+      key: 'offlineStore.url',
+      message: 'is needed when offlineStore.kind is clickhouse',
+    })
   }
   if (problems.length > 0) return { ok: false, problems }
   return { ok: true, config: nest(values) }

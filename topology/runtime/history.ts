@@ -11,7 +11,9 @@ import { OFFLINE_WRITER_LIMITS, createOfflineWriter } from './offline-writer.ts'
 export async function startHistory(context: RuntimeContext, offline: OfflineStore): Promise<Running> {
   const { config, project, log, clock, telemetry } = context
   for (const statement of allTablesDdl(project.plan)) await offline.command(statement)
-  const mappers = new Map<string, RecordMapper>(project.plan.sources.map(source => [source.topic, sourceMapper(source)]))
+  const mappers = new Map<string, RecordMapper>(
+    project.plan.sources.map(source => [source.topic, sourceMapper(source)]),
+  )
   mappers.set(SCORES_TOPIC, scoreMapper)
   mappers.set(LABELS_TOPIC, labelMapper)
   const consumer = await log.consume({

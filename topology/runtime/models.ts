@@ -22,7 +22,8 @@ export async function readManifests(
       problems.push(`service ${service.name}, model ${service.model}: ${problem}`)
     }
   }
-  if (problems.length > 0) throw new PortError('MODEL_INVALID', `models do not fit the plan:\n- ${problems.join('\n- ')}`)
+  if (problems.length > 0)
+    throw new PortError('MODEL_INVALID', `models do not fit the plan:\n- ${problems.join('\n- ')}`)
   return found
 }
 

@@ -55,7 +55,9 @@ function moduleProblem(file: string, code: string, error: unknown, remedy: strin
  */
 export async function loadProject(
   files: readonly string[],
-): Promise<{ readonly ok: true; readonly project: Project } | { readonly ok: false; readonly problems: readonly Problem[] }> {
+): Promise<
+  { readonly ok: true; readonly project: Project } | { readonly ok: false; readonly problems: readonly Problem[] }
+> {
   const problems: Problem[] = []
   const definitions: { file: string; exports: Readonly<Record<string, unknown>> }[] = []
   const bundleHashes: Record<string, string> = {}

@@ -12,7 +12,7 @@ import { std } from './std.ts'
 import { sum } from './sum.ts'
 import { variance } from './variance.ts'
 
-export type { AggregatorDescriptor, BooleanParam, IntegerParam, ParamSpecs, RawParams } from './descriptor.ts'
+export type { AggregatorDescriptor, RawParams } from './descriptor.ts'
 
 /** Every aggregator family, in the order in which they are documented. */
 export const AGGREGATORS: readonly AggregatorDescriptor[] = [

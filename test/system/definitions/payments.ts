@@ -38,7 +38,9 @@ export const check = service('check', {
   groups: [cardActivity, shopActivity],
   policy: policy('check_policy', {
     outcomes: ['approve', 'decline'],
-    rules: [{ name: 'many_payments', when: v => Number(v.card_activity?.['payments']) > 1_000_000, outcome: 'decline' }],
+    rules: [
+      { name: 'many_payments', when: v => Number(v.card_activity?.['payments']) > 1_000_000, outcome: 'decline' },
+    ],
     fallback: 'approve',
   }),
 })

@@ -33,8 +33,8 @@ interface Loop {
   readonly tables: LogTables
   readonly options: ConsumeOptions
   readonly assignments: Map<string, Assignment>
-  /** Partitions whose `assigned` handler failed, with the next back-off; true values of `waiting` hold them back. */
-  readonly failedAssignments: Map<string, { retryMs: number; waiting: boolean }>
+  /** Topics whose reading failed and partitions whose `assigned` failed; `waiting` holds them back. */
+  readonly failures: Map<string, { retryMs: number; waiting: boolean }>
   readonly missingTopics: Set<string>
   readonly timers: Set<NodeJS.Timeout>
   readonly control: ConsumerControl
@@ -62,7 +62,7 @@ export function startConsumer(
     tables,
     options,
     assignments: new Map(),
-    failedAssignments: new Map(),
+    failures: new Map(),
     missingTopics: new Set(),
     timers: new Set(),
     control: {
@@ -97,6 +97,7 @@ export function startConsumer(
       clearInterval(ticker)
       unsubscribe()
       for (const timer of loop.timers) clearTimeout(timer)
+      for (const key of loop.assignments.keys()) await revoke(loop, key)
     },
   }
 }
@@ -106,9 +107,12 @@ async function run(loop: Loop, sleep: () => Promise<void>): Promise<void> {
     loop.awake = false
     let progressed = false
     for (const name of loop.options.topics) {
+      if (loop.failures.get(name)?.waiting === true) continue
       try {
         progressed = (await runTopic(loop, name)) || progressed
+        loop.failures.delete(name)
       } catch (error) {
+        holdBack(loop, name)
         report(loop, error, name, -1)
       }
     }
@@ -145,21 +149,27 @@ async function revokeGone(loop: Loop, name: string, topic: Topic | null): Promis
   const alive = new Set(topic?.lanes.map(lane => lane.id))
   for (const [key, assignment] of loop.assignments) {
     if (assignment.topic !== name || alive.has(assignment.lane) || loop.stopping) continue
-    try {
-      await loop.options.handlers.revoked(name, assignment.partition)
-    } catch (error) {
-      report(loop, error, name, assignment.partition)
-    }
-    loop.assignments.delete(key)
+    await revoke(loop, key)
   }
+}
+
+/** Lets the handlers finish a partition; its commits are still taken. */
+async function revoke(loop: Loop, key: string): Promise<void> {
+  const assignment = loop.assignments.get(key)
+  if (assignment === undefined) return
+  try {
+    await loop.options.handlers.revoked(assignment.topic, assignment.partition)
+  } catch (error) {
+    report(loop, error, assignment.topic, assignment.partition)
+  }
+  loop.assignments.delete(key)
 }
 
 async function assignmentOf(loop: Loop, topic: Topic, lane: Lane): Promise<Assignment | null> {
   const key = keyOf(topic.name, lane.partition)
   const found = loop.assignments.get(key)
   if (found !== undefined) return found
-  const failed = loop.failedAssignments.get(key)
-  if (failed?.waiting === true) return null
+  if (loop.failures.get(key)?.waiting === true) return null
   try {
     const chosen = await loop.options.handlers.assigned(topic.name, lane.partition, boundsOf(topic, lane))
     const committed = loop.tables.file.run(() => loop.tables.committed(loop.options.group, lane.id))
@@ -175,13 +185,11 @@ async function assignmentOf(loop: Loop, topic: Topic, lane: Lane): Promise<Assig
       retryMs: FIRST_RETRY_MS,
       idleTick: loop.tick,
     }
-    loop.failedAssignments.delete(key)
+    loop.failures.delete(key)
     loop.assignments.set(key, assignment)
     return assignment
   } catch (error) {
-    const backOff = { retryMs: failed?.retryMs ?? FIRST_RETRY_MS, waiting: true }
-    loop.failedAssignments.set(key, backOff)
-    waitBeforeRetry(loop, backOff)
+    holdBack(loop, key)
     report(loop, error, topic.name, lane.partition)
     return null
   }
@@ -248,6 +256,12 @@ async function attempt(
     report(loop, error, assignment.topic, assignment.partition)
     return false
   }
+}
+
+function holdBack(loop: Loop, key: string): void {
+  const failure = { retryMs: loop.failures.get(key)?.retryMs ?? FIRST_RETRY_MS, waiting: true }
+  loop.failures.set(key, failure)
+  waitBeforeRetry(loop, failure)
 }
 
 function waitBeforeRetry(loop: Loop, held: { waiting: boolean; retryMs: number }): void {

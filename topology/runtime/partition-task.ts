@@ -1,0 +1,262 @@
+import type { eventDecoder } from '../../features/plan/event.ts'
+import type { SourcePlan } from '../../features/plan/plan.ts'
+import type { BoundUnit } from '../../features/plan/units.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { ConsumerControl, EventLog, LogRecord, PartitionBounds } from '../ports/event-log.ts'
+import { SHARD_COUNT } from '../ports/online-store.ts'
+import type { Canary, OnlineStore } from '../ports/online-store.ts'
+import type { Telemetry } from '../ports/telemetry.ts'
+import {
+  applyEvents,
+  createFeatureLane,
+  flushed,
+  flushesFor,
+  loaded,
+  loadsFor,
+  safePosition,
+  trimCache,
+} from '../processors/feature-lane.ts'
+import type { FeatureLane, LaneEvent } from '../processors/feature-lane.ts'
+import { lateTopic } from '../topology.ts'
+
+/** Bounds and periods of a feature worker. */
+export interface FeatureWorkerLimits {
+  /** Dirty sections a partition may hold before it flushes, whether it has caught up or not. */
+  readonly maxDirtySections: number
+  /** Sections kept in memory per unit and partition. */
+  readonly maxCachedSections: number
+  /** How often canaries of untouched shards are brought forward and the offset is committed. */
+  readonly commitIntervalMs: number
+}
+
+export interface FeatureWorkerOptions {
+  readonly source: SourcePlan
+  /** The units of one catalogue revision. */
+  readonly units: readonly BoundUnit[]
+  /** By partition: the first offset the units count from, in the topic's life `incarnation`. */
+  readonly start: { readonly incarnation: string; readonly offsets: readonly number[] }
+  /** By partition: records before this offset had their lateness judged by an earlier revision. */
+  readonly liveFrom: readonly number[]
+  readonly namespace: string
+  readonly log: EventLog
+  readonly store: OnlineStore
+  readonly clock: Clock
+  readonly telemetry: Telemetry
+  readonly limits: FeatureWorkerLimits
+}
+
+/** The options with what is prepared from them once. */
+export interface WorkerScope extends FeatureWorkerOptions {
+  readonly decoder: ReturnType<typeof eventDecoder>
+}
+
+/** A partition cannot be continued without risking a wrong count; the message says what is missing and what to do. */
+export class RebuildNeeded extends Error {
+  readonly code = 'REBUILD_NEEDED'
+  constructor(message: string) {
+    super(`${message}; the state of this partition must be rebuilt from the offline store`)
+    this.name = 'RebuildNeeded'
+  }
+}
+
+/** What a worker holds of one partition: a lane for each unit. */
+export interface PartitionTask {
+  readonly partition: number
+  readonly incarnation: string
+  readonly lanes: readonly FeatureLane[]
+  lastCommitAtMs: number
+  lastProgressAtMs: number
+  committedOffset: number
+  /** A step failed half-way: what is cached may not match what is stored. */
+  broken: boolean
+}
+
+const PROGRESS_INTERVAL_MS = 1_000
+
+/** Reads the canaries of every unit; throws RebuildNeeded where going on from them would leave a hole. */
+export async function openTask(scope: WorkerScope, partition: number, bounds: PartitionBounds): Promise<PartitionTask> {
+  const { incarnation } = bounds
+  const lanes: FeatureLane[] = []
+  for (const unit of scope.units) {
+    const lane = { unit: unit.id, incarnation, partition }
+    lanes.push(createFeatureLane(unit, lane, scope.namespace, await openCanaries(scope, lane, bounds)))
+  }
+  const lastCommitAtMs = scope.clock.nowMs()
+  return { partition, incarnation, lanes, lastCommitAtMs, lastProgressAtMs: 0, committedOffset: -1, broken: false }
+}
+
+async function openCanaries(
+  scope: WorkerScope,
+  lane: FeatureLane['lane'],
+  bounds: PartitionBounds,
+): Promise<readonly Canary[]> {
+  const stored = await scope.store.readCanaries(lane, SHARD_COUNT)
+  const found = stored.filter(canary => canary !== null)
+  const what = `unit ${lane.unit}, topic ${scope.source.topic} partition ${lane.partition}`
+  if (found.length === 0) {
+    const sameLife = scope.start.incarnation === bounds.incarnation
+    const start = (sameLife ? scope.start.offsets[lane.partition] : undefined) ?? 0
+    if (bounds.startOffset > start) {
+      throw new RebuildNeeded(`${what}: the log begins at ${bounds.startOffset}, the unit at ${start}`)
+    }
+    return await scope.store.initialiseCanaries(lane, SHARD_COUNT, { offset: start - 1, arrivalMs: 0 })
+  }
+  if (found.length < SHARD_COUNT) {
+    throw new RebuildNeeded(`${what}: ${SHARD_COUNT - found.length} of ${SHARD_COUNT} canaries are missing`)
+  }
+  const lowest = found.reduce((least, canary) => (canary.offset < least.offset ? canary : least))
+  const highest = found.reduce((most, canary) => (canary.offset > most.offset ? canary : most))
+  if (lowest.offset + 1 < bounds.startOffset) {
+    throw new RebuildNeeded(
+      `${what}: records ${lowest.offset + 1} to ${bounds.startOffset - 1} are no longer in the log`,
+    )
+  }
+  if (highest.offset >= bounds.endOffset) {
+    throw new RebuildNeeded(`${what}: the log ends at ${bounds.endOffset}, below what was counted (${highest.offset})`)
+  }
+  await checkSameLog(scope, lane, bounds, highest, what)
+  return found
+}
+
+/** A record that stands at a canary's offset with another arrival time belongs to another log. */
+async function checkSameLog(
+  scope: WorkerScope,
+  lane: FeatureLane['lane'],
+  bounds: PartitionBounds,
+  canary: Canary,
+  what: string,
+): Promise<void> {
+  if (canary.offset < bounds.startOffset) return
+  const { records } = await scope.log.read(scope.source.topic, lane.partition, canary.offset, 1)
+  const [record] = records
+  if (record === undefined || record.offset !== canary.offset || record.arrivalMs === canary.arrivalMs) return
+  throw new RebuildNeeded(
+    `${what}: the record at ${canary.offset} is not the one that was counted; the topic was replaced`,
+  )
+}
+
+/** Where all lanes have been: records at or below it need no second look. */
+export function appliedOffset(task: PartitionTask): number {
+  return Math.min(...task.lanes.map(lane => lane.applied.offset))
+}
+
+/** Loads the sections that the events touch; false when a shard was fenced. */
+export async function loadSections(
+  scope: WorkerScope,
+  task: PartitionTask,
+  events: readonly LaneEvent[],
+): Promise<boolean> {
+  for (const lane of task.lanes) {
+    for (const request of loadsFor(lane, events)) {
+      const outcome = await scope.store.load(lane.lane, request.shard, request.expected, request.keys)
+      if (!outcome.ok) return false
+      loaded(lane, request, outcome.sections)
+    }
+  }
+  return true
+}
+
+/** Writes what is dirty, with `all` every shard's canary too; false when a shard was fenced. */
+export async function flushTask(scope: WorkerScope, task: PartitionTask, all: boolean): Promise<boolean> {
+  for (const lane of task.lanes) {
+    const shards = flushesFor(lane, all)
+    if (shards.length === 0) continue
+    const { accepted, refused } = flushed(lane, shards, await scope.store.flush(lane.lane, shards))
+    scope.telemetry.count('feature_worker_refused_sections', refused, { source: scope.source.name })
+    if (!accepted) return false
+    trimCache(lane, scope.limits.maxCachedSections)
+  }
+  return true
+}
+
+/** Commits up to the smallest canary: nothing that is not written. */
+export async function commitTask(scope: WorkerScope, task: PartitionTask, control: ConsumerControl): Promise<void> {
+  const next = Math.min(...task.lanes.map(lane => safePosition(lane).offset)) + 1
+  if (next > task.committedOffset) {
+    await control.commit(scope.source.topic, task.partition, next)
+    task.committedOffset = next
+  }
+  task.lastCommitAtMs = scope.clock.nowMs()
+}
+
+/** Says about once a second that the partition has been read to its end. */
+export async function publishProgress(scope: WorkerScope, task: PartitionTask, caughtUp: boolean): Promise<void> {
+  const now = scope.clock.nowMs()
+  if (!caughtUp || now - task.lastProgressAtMs < PROGRESS_INTERVAL_MS) return
+  task.lastProgressAtMs = now
+  const applied = task.lanes[0]?.applied ?? { offset: -1, arrivalMs: 0 }
+  const { partition } = task
+  await scope.store.publishProgress([{ source: scope.source.name, partition, ...applied, caughtUpAtMs: now }])
+}
+
+/** The valid events among records that the task has not applied; the others are the offline writer's to report. */
+export function decodeRecords(
+  scope: WorkerScope,
+  task: PartitionTask,
+  records: readonly LogRecord[],
+): readonly LaneEvent[] {
+  const events: LaneEvent[] = []
+  let invalid = 0
+  const from = appliedOffset(task)
+  for (const record of records) {
+    if (record.offset <= from) continue
+    const decoded = scope.decoder.decodeJson(record.value, record.arrivalMs)
+    if (decoded.ok) events.push({ offset: record.offset, arrivalMs: record.arrivalMs, event: decoded.event })
+    else invalid++
+  }
+  scope.telemetry.count('feature_worker_invalid_records', invalid, { source: scope.source.name })
+  return events
+}
+
+/** Applies a batch to every lane; returns which entities refused which offset as late. */
+export function applyToLanes(
+  scope: WorkerScope,
+  task: PartitionTask,
+  events: readonly LaneEvent[],
+  last: Canary,
+): ReadonlyMap<number, readonly string[]> {
+  const late = new Map<number, string[]>()
+  const liveFrom = scope.liveFrom[task.partition] ?? 0
+  for (const lane of task.lanes) {
+    const outcome = applyEvents(lane, events, last)
+    const labels = { source: scope.source.name, unit: lane.unit.id }
+    scope.telemetry.count('feature_worker_added_events', outcome.added, labels)
+    scope.telemetry.count('feature_worker_duplicate_events', outcome.duplicates, labels)
+    scope.telemetry.count('feature_worker_conflicting_events', outcome.conflicts, labels)
+    for (const offset of outcome.late) {
+      if (offset < liveFrom) continue
+      const entities = late.get(offset)
+      if (entities === undefined) late.set(offset, [lane.unit.entity])
+      else if (!entities.includes(lane.unit.entity)) entities.push(lane.unit.entity)
+    }
+  }
+  return late
+}
+
+/** One record per late event, naming the entities that refused it; written before the state that remembers it. */
+export async function publishLate(
+  scope: WorkerScope,
+  records: readonly LogRecord[],
+  late: ReadonlyMap<number, readonly string[]>,
+): Promise<void> {
+  if (late.size === 0) return
+  const { source, log, telemetry } = scope
+  await log.append(
+    records
+      .filter(record => late.has(record.offset))
+      .map(record => ({
+        topic: lateTopic(source),
+        key: record.key,
+        partition: record.partition,
+        value: record.value,
+        headers: {
+          ...record.headers,
+          'hw-source': source.name,
+          'hw-partition': String(record.partition),
+          'hw-offset': String(record.offset),
+          'hw-late-for': (late.get(record.offset) ?? []).join(','),
+        },
+      })),
+  )
+  telemetry.count('feature_worker_late_events', late.size, { source: source.name })
+}
