@@ -48,7 +48,7 @@ export async function benchKernel(): Promise<readonly BenchRow[]> {
   const reads = [...bound.groups.values()].flatMap(group =>
     group.features.filter(f => f.unit === unit).map(f => f.read),
   )
-  const t = Math.max(...points.map(point => point.time))
+  const t = points.reduce((latest, point) => Math.max(latest, point.time), 0)
   const reading = await bestRate(3, sections.length, () => {
     for (const section of sections) readUnit(unit.spec, reads, [section], t, null)
   })
