@@ -1,0 +1,112 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { availableParallelism, cpus, totalmem } from 'node:os'
+import { join, resolve } from 'node:path'
+
+const ROOT = resolve(import.meta.dirname, '..')
+const RESULTS = join(ROOT, 'load-tests', 'results')
+
+/** A proof at full count: the same tests as in `npm test`, run in parts that each start at another seed. */
+interface Proof {
+  readonly files: readonly string[]
+  readonly about: string
+  readonly parts: number
+  /** Environment of one part. */
+  environment(part: number): Readonly<Record<string, string>>
+}
+
+const PROOFS: Readonly<Record<string, Proof>> = {
+  laws: {
+    files: ['test/kernel/laws.test.ts'],
+    about: '10,000 runs of every law of every aggregator',
+    parts: 1,
+    environment: () => ({ HEADWATER_LAW_RUNS: '10000' }),
+  },
+  windows: {
+    files: ['test/kernel/read.test.ts', 'test/kernel/section.test.ts'],
+    about: '2,000 random logs per storage mode, stored representation against the oracle',
+    parts: 4,
+    environment: part => ({ HEADWATER_WINDOW_LOGS: '1000', HEADWATER_WINDOW_SEED: String(1_000_003 * (part + 1)) }),
+  },
+  simulation: {
+    files: ['test/worker/simulation.test.ts'],
+    about: '100,000 hostile schedules of the feature worker',
+    parts: 20,
+    environment: part => ({ HEADWATER_SIMULATION_SEEDS: '5000', HEADWATER_SIMULATION_SEED: String(1 + part * 5_000) }),
+  },
+}
+
+interface PartResult {
+  readonly part: number
+  readonly environment: Readonly<Record<string, string>>
+  readonly passed: boolean
+  readonly seconds: number
+}
+
+interface ProofResult {
+  readonly name: string
+  readonly about: string
+  readonly commit: string
+  readonly uncommittedChanges: boolean
+  readonly machine: Readonly<Record<string, string | number>>
+  readonly parts: readonly PartResult[]
+}
+
+function git(...args: readonly string[]): string {
+  return execFileSync('git', args, { cwd: ROOT, encoding: 'utf8' }).trim()
+}
+
+/** What was done before on the same commit, so that an interrupted proof goes on where it stopped. */
+function begun(path: string, name: string, proof: Proof): ProofResult {
+  const commit = git('rev-parse', 'HEAD')
+  const uncommittedChanges = git('status', '--porcelain', '--', 'features', 'topology', 'test').length > 0
+  if (existsSync(path) && !uncommittedChanges) {
+    const old = JSON.parse(readFileSync(path, 'utf8')) as ProofResult
+    if (old.commit === commit && !old.uncommittedChanges) return old
+  }
+  const machine = {
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cores: availableParallelism(),
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    node: process.version,
+  }
+  return { name, about: proof.about, commit, uncommittedChanges, machine, parts: [] }
+}
+
+function prove(name: string, proof: Proof): boolean {
+  mkdirSync(RESULTS, { recursive: true })
+  const path = join(RESULTS, `${name}.json`)
+  let result = begun(path, name, proof)
+  for (let part = 0; part < proof.parts; part++) {
+    if (result.parts.some(done => done.part === part && done.passed)) continue
+    const environment = proof.environment(part)
+    process.stdout.write(`${name}: part ${part + 1} of ${proof.parts} ${JSON.stringify(environment)}\n`)
+    const started = performance.now()
+    const run = spawnSync(process.execPath, [join(ROOT, 'node_modules/vitest/vitest.mjs'), 'run', ...proof.files], {
+      cwd: ROOT,
+      stdio: 'inherit',
+      env: { ...process.env, ...environment },
+    })
+    const seconds = Math.round((performance.now() - started) / 1_000)
+    const others = result.parts.filter(done => done.part !== part)
+    result = { ...result, parts: [...others, { part, environment, passed: run.status === 0, seconds }] }
+    writeFileSync(path, `${JSON.stringify(result, null, 2)}\n`)
+    if (run.status !== 0) return false
+  }
+  return true
+}
+
+const names = process.argv.slice(2)
+const unknown = names.filter(name => PROOFS[name] === undefined)
+if (unknown.length > 0 || names.includes('--help')) {
+  const lines = Object.entries(PROOFS).map(([name, proof]) => `  ${name.padEnd(12)}${proof.about}`)
+  process.stdout.write(
+    `npm run prove [name …]: proofs at full count, resumable; results in load-tests/results\n${lines.join('\n')}\n`,
+  )
+  process.exitCode = names.includes('--help') ? 0 : 1
+} else {
+  for (const name of names.length > 0 ? names : Object.keys(PROOFS)) {
+    const proof = PROOFS[name]
+    if (proof !== undefined && !prove(name, proof)) process.exitCode = 1
+  }
+}
