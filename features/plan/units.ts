@@ -53,6 +53,8 @@ export interface CatalogueUnit {
   readonly keyField: string
   readonly columns: readonly { readonly field: string; readonly type: FieldType }[]
   readonly filters: readonly Expression[]
+  /** The fields that the filters look at. */
+  readonly filterFields: readonly { readonly field: string; readonly type: FieldType }[]
   readonly partials: readonly CataloguePartial[]
   readonly latenessMs: number
   readonly horizonMs: number
@@ -112,14 +114,53 @@ function partialKey(partial: Pick<CataloguePartial, 'aggregator' | 'input' | 'wh
   return canonicalJson({ aggregator: partial.aggregator, input: partial.input, where: partial.where })
 }
 
-function covering(catalogue: Catalogue, group: GroupPlan, feature: FeaturePlan): CatalogueUnit | undefined {
+function horizonOf(source: SourcePlan): number {
+  return Math.max(source.latenessMs, source.readBackMs)
+}
+
+/**
+ * Whether a unit can go on being fed by the source as it is now: every field it reads is there with its type, also those
+ * that only features no longer in the plan look at, and its state reaches as far back as the source may be read.
+ */
+function feedable(unit: CatalogueUnit, source: SourcePlan): boolean {
+  const has = ({ field, type }: { readonly field: string; readonly type: FieldType }) =>
+    source.fields.some(f => f.name === field && canonicalJson(f.type) === canonicalJson(type))
+  return unit.horizonMs >= horizonOf(source) && unit.columns.every(has) && unit.filterFields.every(has)
+}
+
+function covering(
+  catalogue: Catalogue,
+  source: SourcePlan,
+  group: GroupPlan,
+  feature: FeaturePlan,
+): CatalogueUnit | undefined {
   for (const revision of catalogue.revisions) {
     for (const unit of revision.units) {
       const sameEntity = unit.entity === group.entity && unit.keyField === group.keyField
-      if (unit.source === group.source && sameEntity && unit.covers.includes(feature.stateHash)) return unit
+      const covers = unit.source === source.name && sameEntity && unit.covers.includes(feature.stateHash)
+      if (covers && feedable(unit, source)) return unit
     }
   }
   return undefined
+}
+
+function fieldsIn(expression: Expression): readonly string[] {
+  switch (expression.op) {
+    case 'field':
+      return [expression.name]
+    case 'literal':
+      return []
+    case 'and':
+    case 'or':
+      return expression.terms.flatMap(fieldsIn)
+    case 'not':
+    case 'isNull':
+    case 'in':
+    case 'startsWith':
+      return fieldsIn(expression.term)
+    default:
+      return [...fieldsIn(expression.left), ...fieldsIn(expression.right)]
+  }
 }
 
 interface Wanted {
@@ -147,7 +188,8 @@ function newUnit(id: number, source: SourcePlan, wanted: Wanted): CatalogueUnit 
     const length = feature.window.kind === 'sliding' ? feature.window.lengthMs : 0
     reach = Math.max(reach, length + feature.window.delayMs)
   }
-  const horizonMs = Math.max(source.latenessMs, source.readBackMs)
+  const horizonMs = horizonOf(source)
+  const filtered = new Set(filters.flatMap(fieldsIn))
   return {
     id,
     entity: wanted.group.entity,
@@ -155,6 +197,7 @@ function newUnit(id: number, source: SourcePlan, wanted: Wanted): CatalogueUnit 
     keyField: wanted.group.keyField,
     columns,
     filters,
+    filterFields: source.fields.filter(f => filtered.has(f.name)).map(f => ({ field: f.name, type: f.type })),
     partials: [...partials.values()],
     latenessMs: source.latenessMs,
     horizonMs,
@@ -165,11 +208,11 @@ function newUnit(id: number, source: SourcePlan, wanted: Wanted): CatalogueUnit 
 }
 
 /** Splits features so that no unit needs more than 31 different filters. */
-function wantedUnits(plan: Plan, catalogue: Catalogue, source: string): readonly Wanted[] {
+function wantedUnits(plan: Plan, catalogue: Catalogue, source: SourcePlan): readonly Wanted[] {
   const wanted: { group: GroupPlan; features: FeaturePlan[]; filters: Set<string> }[] = []
-  for (const group of plan.groups.filter(g => g.source === source)) {
+  for (const group of plan.groups.filter(g => g.source === source.name)) {
     for (const feature of group.features) {
-      if (covering(catalogue, group, feature) !== undefined) continue
+      if (covering(catalogue, source, group, feature) !== undefined) continue
       const filter = feature.where === null ? null : canonicalJson(feature.where)
       let unit = wanted.find(
         u =>
@@ -195,7 +238,7 @@ function wantedUnits(plan: Plan, catalogue: Catalogue, source: string): readonly
 export function placePlan(plan: Plan, catalogue: Catalogue, standings: ReadonlyMap<string, TopicStanding>): Catalogue {
   let next = catalogue
   for (const source of plan.sources) {
-    const wanted = wantedUnits(plan, next, source.name)
+    const wanted = wantedUnits(plan, next, source)
     if (wanted.length === 0) continue
     const standing = standings.get(source.name)
     if (standing === undefined) throw new RangeError(`no topic standing was given for source "${source.name}"`)
@@ -263,7 +306,7 @@ export function bindPlan(plan: Plan, catalogue: Catalogue): BoundPlan {
   for (const group of plan.groups) {
     const source = sourceOf(plan, group.source)
     const features = group.features.map((feature): BoundFeature => {
-      const unit = covering(catalogue, group, feature)
+      const unit = covering(catalogue, source, group, feature)
       if (unit === undefined) throw new RangeError(`feature ${group.name}.${feature.name} has no unit in the catalogue`)
       let entry = units.get(unit.id)
       if (entry === undefined) {

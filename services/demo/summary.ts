@@ -1,3 +1,4 @@
+import type { DriftFinding } from '../../topology/monitoring/drift-assess.ts'
 import { clock, count, ms, patternText } from './frame.ts'
 import type { DemoState } from './tally.ts'
 
@@ -46,7 +47,6 @@ export function renderSummary(state: DemoState, next: readonly NextStep[]): stri
   const caught = state.patterns.reduce((sum, each) => sum + each.caught, 0)
   const seconds = Math.max(0.001, state.elapsedMs / 1000)
   const alerts = state.drift.filter(finding => finding.verdict === 'alert')
-  const moved = alerts.map(finding => `${finding.feature} (PSI ${finding.psi.toFixed(2)})`).join(', ')
   const figures: readonly (readonly [string, string])[] = [
     ['ran', `${clock(state.elapsedMs)}, seed ${state.seed}, ${count(state.cards)} cards`],
     ['history', `${count(state.history.done)} payments imported before it`],
@@ -59,7 +59,7 @@ export function renderSummary(state: DemoState, next: readonly NextStep[]): stri
       each => [`  ${patternText(each.pattern)}`, `${count(each.caught)} of ${count(each.seen)}`] as const,
     ),
     ['false alarms', `${count(state.falseAlarms)} of ${count(state.honest)} honest payments`],
-    ['drift', alerts.length === 0 ? 'nothing moved beyond what chance does' : `moved: ${moved}`],
+    ['drift', driftText(alerts)],
   ]
   const width = Math.max(...figures.map(([name]) => name.length)) + 2
   const steps = next.map((step, index) => {
@@ -72,4 +72,13 @@ export function renderSummary(state: DemoState, next: readonly NextStep[]): stri
 
 function share(part: number, whole: number): string {
   return whole === 0 ? '' : ` (${Math.round((100 * part) / whole)} %)`
+}
+
+const MOST_MOVED = 4
+
+function driftText(alerts: readonly DriftFinding[]): string {
+  if (alerts.length === 0) return 'in the last half minute nothing moved beyond what chance does'
+  const shown = alerts.slice(0, MOST_MOVED).map(finding => `${finding.feature} (PSI ${finding.psi.toFixed(2)})`)
+  const rest = alerts.length > MOST_MOVED ? ` and ${alerts.length - MOST_MOVED} more` : ''
+  return `moved in the last half minute: ${shown.join(', ')}${rest}`
 }

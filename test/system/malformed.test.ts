@@ -1,4 +1,4 @@
-import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Session } from 'chdb'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -208,7 +208,7 @@ describe('malformed input', () => {
   it('refuses a model whose inputs the service has not, and one whose file was changed', async () => {
     const models = join(folder.path, 'models')
     cpSync(join(ROOT, 'features', 'fraud', 'model'), models, { recursive: true })
-    const version = readFileSync(join(models, 'fraud', 'current'), 'utf8').trim()
+    const version = readdirSync(join(models, 'fraud'))[0] ?? ''
     const manifestPath = join(models, 'fraud', version, 'manifest.json')
     const manifest = readFileSync(manifestPath, 'utf8')
     const scorer = ['run', 'scorer', '--data', join(folder.path, 'other'), '--set', `models.directory=${models}`]

@@ -1,5 +1,7 @@
-import type { Cell, FieldType, Value } from '../../features/kernel/types.ts'
+import type { Cell, Value } from '../../features/kernel/types.ts'
+import { decimalText } from '../../features/plan/event.ts'
 import type { DecodedEvent } from '../../features/plan/event.ts'
+import { clickHouseType, sqlIdentifier, sqlString } from '../../features/plan/expression-sql.ts'
 import type { FieldPlan, Plan, SourcePlan } from '../../features/plan/plan.ts'
 import type { ScoreRecord } from '../ports/score-record.ts'
 import { FIXED_TABLES_DDL } from './offline-tables.ts'
@@ -50,39 +52,6 @@ export interface DeadLetter extends RecordPosition {
   readonly payload: Uint8Array
 }
 
-function literal(text: string): string {
-  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
-}
-
-function identifier(name: string): string {
-  return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``
-}
-
-/** The ClickHouse type that holds a field. Timestamps are integers of milliseconds: range frames need them. */
-export function columnType(type: FieldType, optional: boolean): string {
-  const plain = plainType(type)
-  return optional && type.kind !== 'vector' ? `Nullable(${plain})` : plain
-}
-
-function plainType(type: FieldType): string {
-  switch (type.kind) {
-    case 'string':
-      return 'String'
-    case 'boolean':
-      return 'Bool'
-    case 'int':
-    case 'int64':
-    case 'timestamp':
-      return 'Int64'
-    case 'double':
-      return 'Float64'
-    case 'decimal':
-      return `Decimal(18, ${type.scale})`
-    case 'vector':
-      return 'Array(Float64)'
-  }
-}
-
 /** The raw table of a source, `events_<name>`: every accepted record, late ones and duplicates included. */
 export function rawTableName(source: SourcePlan): string {
   return `events_${source.name}`
@@ -124,7 +93,7 @@ function positionColumns(): readonly ColumnDdl[] {
 function storedColumns(source: SourcePlan): readonly ColumnDdl[] {
   const fields = source.fields.map(field => ({
     name: field.name,
-    type: columnType(field.type, field.optional),
+    type: clickHouseType(field.type, field.optional),
     expression: '',
     comment: comment(field),
   }))
@@ -136,7 +105,7 @@ function aliasColumns(source: SourcePlan): readonly ColumnDdl[] {
   const utc = (name: string, from: string, optional: boolean, text: string): ColumnDdl => ({
     name,
     type: optional ? "Nullable(DateTime64(3, 'UTC'))" : "DateTime64(3, 'UTC')",
-    expression: `fromUnixTimestamp64Milli(${identifier(from)}, 'UTC')`,
+    expression: `fromUnixTimestamp64Milli(${sqlIdentifier(from)}, 'UTC')`,
     comment: text,
   })
   const times = source.fields
@@ -145,7 +114,7 @@ function aliasColumns(source: SourcePlan): readonly ColumnDdl[] {
   const id: ColumnDdl = {
     name: '_event_id',
     type: 'String',
-    expression: `toString(${identifier(source.idField)})`,
+    expression: `toString(${sqlIdentifier(source.idField)})`,
     comment: 'The event id as text, as scores and labels hold it',
   }
   const all = [
@@ -159,8 +128,8 @@ function aliasColumns(source: SourcePlan): readonly ColumnDdl[] {
 
 function columnDdl(column: ColumnDdl): string {
   const alias = column.expression === '' ? '' : ` ALIAS ${column.expression}`
-  const text = column.comment === '' ? '' : ` COMMENT ${literal(column.comment)}`
-  return `${identifier(column.name)} ${column.type}${alias}${text}`
+  const text = column.comment === '' ? '' : ` COMMENT ${sqlString(column.comment)}`
+  return `${sqlIdentifier(column.name)} ${column.type}${alias}${text}`
 }
 
 function checkNames(source: SourcePlan): void {
@@ -182,7 +151,7 @@ function checkNames(source: SourcePlan): void {
  */
 export function rawTableDdl(source: SourcePlan): readonly string[] {
   checkNames(source)
-  const table = identifier(rawTableName(source))
+  const table = sqlIdentifier(rawTableName(source))
   const columns = [...storedColumns(source), ...aliasColumns(source)]
   const nullableKey = source.fields.some(field => field.name === source.keyField && field.optional)
   const settings = [
@@ -196,9 +165,9 @@ export function rawTableDdl(source: SourcePlan): readonly string[] {
     columns.map(column => `  ${columnDdl(column)}`).join(',\n'),
     `) ENGINE = ReplacingMergeTree`,
     `PARTITION BY toYYYYMM(fromUnixTimestamp64Milli(_event_ms, 'UTC'))`,
-    `ORDER BY (${identifier(source.keyField)}, _event_ms, _partition, _offset, _incarnation)`,
+    `ORDER BY (${sqlIdentifier(source.keyField)}, _event_ms, _partition, _offset, _incarnation)`,
     `SETTINGS ${settings.join(', ')}`,
-    `COMMENT ${literal(`Every accepted record of ${source.topic}, as it came; read the view ${source.name}. ${source.description}`.trim())}`,
+    `COMMENT ${sqlString(`Every accepted record of ${source.topic}, as it came; read the view ${source.name}. ${source.description}`.trim())}`,
   ].join('\n')
   const added = columns.map(column => `ADD COLUMN IF NOT EXISTS ${columnDdl(column)}`).join(', ')
   return [create, `ALTER TABLE ${table} ${added}`, rawViewDdl(source)]
@@ -209,35 +178,27 @@ export function rawTableDdl(source: SourcePlan): readonly string[] {
  * partition the first in the log. Late events are in it: lateness belongs to an entity, not to a row.
  */
 function rawViewDdl(source: SourcePlan): string {
-  const table = identifier(rawTableName(source))
+  const table = sqlIdentifier(rawTableName(source))
   const columns = [...storedColumns(source), ...aliasColumns(source)]
-  const identity = `sipHash128(_incarnation, _partition, ${identifier(source.idField)}, _event_ms)`
+  const identity = `sipHash128(_incarnation, _partition, ${sqlIdentifier(source.idField)}, _event_ms)`
   const listed = columns.map(column => columnDdl({ ...column, expression: '' })).join(', ')
   const about = `Events of ${source.topic}, each once: a redelivered record or a duplicate (same id and time in one partition) is left out. ${source.description}`
   return [
-    `CREATE OR REPLACE VIEW ${identifier(source.name)} (${listed}) AS`,
-    `SELECT ${columns.map(column => `e.${identifier(column.name)} AS ${identifier(column.name)}`).join(', ')}`,
+    `CREATE OR REPLACE VIEW ${sqlIdentifier(source.name)} (${listed}) AS`,
+    `SELECT ${columns.map(column => `e.${sqlIdentifier(column.name)} AS ${sqlIdentifier(column.name)}`).join(', ')}`,
     `FROM ${table} AS e FINAL`,
     `LEFT JOIN (`,
     `  SELECT ${identity} AS identity, min(_offset) + 1 AS after_first FROM ${table}`,
     `  GROUP BY identity HAVING min(_offset) < max(_offset)`,
-    `) AS d ON sipHash128(e._incarnation, e._partition, e.${identifier(source.idField)}, e._event_ms) = d.identity`,
+    `) AS d ON sipHash128(e._incarnation, e._partition, e.${sqlIdentifier(source.idField)}, e._event_ms) = d.identity`,
     `WHERE ifNull(d.after_first, 0) IN (0, e._offset + 1)`,
-    `COMMENT ${literal(about.trim())}`,
+    `COMMENT ${sqlString(about.trim())}`,
   ].join('\n')
 }
 
 /** Everything the offline store needs for a plan; each statement may be run again at any time. */
 export function allTablesDdl(plan: Plan): readonly string[] {
   return [...plan.sources.flatMap(source => [...rawTableDdl(source)]), ...FIXED_TABLES_DDL]
-}
-
-/** A scaled integer as exact decimal text: 1234 at scale 2 is `12.34`. */
-function decimalText(scaled: number, scale: number): string {
-  const digits = String(Math.abs(scaled)).padStart(scale + 1, '0')
-  const sign = scaled < 0 ? '-' : ''
-  const whole = digits.slice(0, digits.length - scale)
-  return scale === 0 ? `${sign}${whole}` : `${sign}${whole}.${digits.slice(digits.length - scale)}`
 }
 
 function columnValue(field: FieldPlan, cell: Cell): unknown {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, extname, join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { sqlIdentifier, sqlString } from '../../../features/plan/expression-sql.ts'
 import { PortError } from '../../ports/errors.ts'
 import type { OfflineStore } from '../../ports/offline-store.ts'
 import type { TableFile, TableFiles } from '../../ports/table-file.ts'
@@ -42,16 +43,8 @@ const READ_SETTINGS = {
   output_format_json_quote_denormals: 1,
 }
 
-function literal(text: string): string {
-  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
-}
-
-function identifier(name: string): string {
-  return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``
-}
-
 function structure(columns: readonly Column[]): string {
-  return columns.map(column => `${identifier(column.name)} ${column.type}`).join(', ')
+  return columns.map(column => `${sqlIdentifier(column.name)} ${column.type}`).join(', ')
 }
 
 function formatOf(path: string): string {
@@ -125,7 +118,7 @@ async function useStore(): Promise<Use> {
 
 async function describe(store: OfflineStore, path: string, format: string): Promise<readonly Column[]> {
   const rows = await store.query<{ readonly name: string; readonly type: string }>(
-    `DESCRIBE TABLE file(${literal(path)}, '${format}')`,
+    `DESCRIBE TABLE file(${sqlString(path)}, '${format}')`,
   )
   return rows.map(row => ({ name: row.name, type: row.type }))
 }
@@ -137,7 +130,7 @@ async function describeCsv(
   shown: string,
 ): Promise<{ columns: readonly Column[]; rows: number }> {
   const header = await store.query<Readonly<Record<string, string>>>(
-    `SELECT * FROM file(${literal(path)}, 'CSV') LIMIT 1 SETTINGS input_format_csv_use_best_effort_in_schema_inference=0, column_names_for_schema_inference='', input_format_max_rows_to_read_for_schema_inference=1`,
+    `SELECT * FROM file(${sqlString(path)}, 'CSV') LIMIT 1 SETTINGS input_format_csv_use_best_effort_in_schema_inference=0, column_names_for_schema_inference='', input_format_max_rows_to_read_for_schema_inference=1`,
   )
   const names = Object.values(header[0] ?? {}).map(String)
   const bad = names.find(name => name === '' || !Number.isNaN(Number(name)))
@@ -146,14 +139,14 @@ async function describeCsv(
   const twice = names.find((name, i) => names.indexOf(name) !== i)
   if (twice !== undefined) throw failure(shown, `the column '${twice}' is named twice in its header`)
   const text = names.map(name => ({ name, type: 'Nullable(String)' }))
-  const counted = `file(${literal(path)}, 'CSVWithNames', ${literal(structure(text))})`
+  const counted = `file(${sqlString(path)}, 'CSVWithNames', ${sqlString(structure(text))})`
   const total = await store.query<{ readonly n: string }>(`SELECT count() AS n FROM ${counted}`)
   const rows = Number(total[0]?.n ?? 0)
   if (rows === 0) return { columns: text, rows }
   const columns = await describe(store, path, 'CSVWithNames')
   const integers = columns.filter(column => column.type === 'Nullable(Int64)' || column.type === 'Nullable(UInt64)')
   if (integers.length === 0) return { columns, rows }
-  const tests = integers.map((column, i) => `countIf(match(${identifier(column.name)}, '^[+-]?0[0-9]')) AS c${i}`)
+  const tests = integers.map((column, i) => `countIf(match(${sqlIdentifier(column.name)}, '^[+-]?0[0-9]')) AS c${i}`)
   const found =
     (await store.query<Readonly<Record<string, string>>>(`SELECT ${tests.join(', ')} FROM ${counted}`))[0] ?? {}
   const padded = new Set(integers.filter((_, i) => found[`c${i}`] !== '0').map(column => column.name))
@@ -178,7 +171,7 @@ async function openTableFile(path: string, opened: Set<TableFile>): Promise<Tabl
     const csv = format === 'CSVWithNames' ? await describeCsv(use.store, plain.path, path) : null
     const columns = csv?.columns ?? (await describe(use.store, plain.path, format))
     if (columns.length === 0) throw failure(path, 'it has no columns')
-    const source = `file(${literal(plain.path)}, '${format}', ${literal(structure(columns))})`
+    const source = `file(${sqlString(plain.path)}, '${format}', ${sqlString(structure(columns))})`
     const rowCount = csv?.rows ?? (format === 'Parquet' ? await countRows(use.store, source) : null)
     const file: TableFile = {
       columns,
@@ -186,7 +179,7 @@ async function openTableFile(path: string, opened: Set<TableFile>): Promise<Tabl
       async *rows() {
         try {
           yield* use.store.stream<Row>(
-            `SELECT ${columns.map(column => identifier(column.name)).join(', ')} FROM ${source}`,
+            `SELECT ${columns.map(column => sqlIdentifier(column.name)).join(', ')} FROM ${source}`,
           )
         } catch (error) {
           throw named(error)
@@ -276,8 +269,8 @@ async function writeTableFile(
     const link = await plainPath(work)
     const use = await useStore()
     try {
-      const into = `file(${literal(join(link.path, basename(made)))}, '${format}', ${literal(structure(columns))})`
-      const from = `file(${literal(join(link.path, basename(staged)))}, 'JSONCompactEachRow', ${literal(structure(columns))})`
+      const into = `file(${sqlString(join(link.path, basename(made)))}, '${format}', ${sqlString(structure(columns))})`
+      const from = `file(${sqlString(join(link.path, basename(staged)))}, 'JSONCompactEachRow', ${sqlString(structure(columns))})`
       const settings = `max_threads=1, max_insert_threads=1, input_format_null_as_default=0, engine_file_empty_if_not_exists=1, output_format_json_quote_64bit_integers=0`
       await use.store.command(`INSERT INTO FUNCTION ${into} SELECT * FROM ${from} SETTINGS ${settings}`)
     } catch (error) {
