@@ -18,17 +18,36 @@ export interface RowMapper {
   toFields(row: Readonly<Record<string, unknown>>): Record<string, unknown>
 }
 
+const WHOLE = /^-?\d{1,20}$/
+/** ClickHouse's texts of doubles that are no numbers. */
+const NOT_FINITE: Readonly<Record<string, number>> = { nan: Number.NaN, inf: Infinity, '-inf': -Infinity }
+
+function toNumber(value: unknown): unknown {
+  if (typeof value !== 'string') return value
+  if (!WHOLE.test(value)) return NOT_FINITE[value] ?? value
+  const number = Number(value)
+  return Number.isSafeInteger(number) ? number : BigInt(value)
+}
+
 function convert(field: FieldPlan, value: unknown): unknown {
   if (value === undefined || value === null) return null
-  const { kind } = field.type
-  if (typeof value === 'string' && (kind === 'int' || kind === 'timestamp') && /^-?\d{1,16}$/.test(value)) {
-    return Number(value)
+  switch (field.type.kind) {
+    case 'int':
+    case 'timestamp':
+    case 'double':
+      return toNumber(value)
+    case 'vector':
+      return Array.isArray(value) ? value.map(toNumber) : value
+    case 'boolean':
+      return value === 0 || value === 1 || value === '0' || value === '1' ? Number(value) === 1 : value
+    case 'int64':
+      if (typeof value === 'number' && Number.isSafeInteger(value)) return BigInt(value)
+      return typeof value === 'string' && /^-?\d+$/.test(value) ? BigInt(value) : value
+    case 'string':
+      return typeof value === 'number' || typeof value === 'boolean' ? String(value) : value
+    case 'decimal':
+      return value
   }
-  if (kind === 'boolean' && (value === 0 || value === 1)) return value === 1
-  if (kind === 'int64' && typeof value === 'string' && /^-?\d+$/.test(value)) return BigInt(value)
-  if (kind === 'int64' && typeof value === 'number' && Number.isSafeInteger(value)) return BigInt(value)
-  if (kind === 'string' && (typeof value === 'number' || typeof value === 'boolean')) return String(value)
-  return value
 }
 
 /**

@@ -26,29 +26,27 @@ export interface Running {
   stop(): Promise<void>
 }
 
-/** Opens the stores, makes the topics and units that the plan needs. */
+/** Opens the stores, makes the topics and units that the plan needs; what was opened is closed again on failure. */
 export async function openContext(
   config: Config,
   project: Project,
   clock: Clock,
   telemetry: Telemetry,
 ): Promise<RuntimeContext> {
-  const log = await openEventLog(config, clock)
-  const store = await openOnlineStore(config, clock)
-  const { bound, catalogue } = await preparePlan(project.plan, log, store)
-  return {
-    config,
-    project,
-    bound,
-    catalogue,
-    log,
-    store,
-    clock,
-    telemetry,
-    close: async () => {
-      await store.close()
-      await log.close()
-    },
+  const opened: { close(): Promise<void> }[] = []
+  const close = async () => {
+    for (const store of opened.toReversed()) await store.close()
+  }
+  try {
+    const log = await openEventLog(config, clock)
+    opened.push(log)
+    const store = await openOnlineStore(config, clock)
+    opened.push(store)
+    const { bound, catalogue } = await preparePlan(project.plan, log, store)
+    return { config, project, bound, catalogue, log, store, clock, telemetry, close }
+  } catch (error) {
+    await close()
+    throw error
   }
 }
 
