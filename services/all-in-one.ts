@@ -3,6 +3,8 @@ import { Worker } from 'node:worker_threads'
 import type { DriftFinding } from '../topology/monitoring/drift-assess.ts'
 import { openOfflineStore } from '../topology/runtime/offline.ts'
 import type { BackgroundData, BackgroundMessage } from './background.ts'
+import { claimDataFolder } from './data-folder.ts'
+import { UsageError } from './load.ts'
 import type { ProcessSetup, RunningProcess } from './process.ts'
 import { startScorerProcess } from './scorer.ts'
 
@@ -24,7 +26,7 @@ async function startBackground(data: BackgroundData) {
   })
   if (first.kind !== 'ready') {
     await worker.terminate()
-    throw new Error(first.kind === 'failed' ? first.message : `the background thread answered ${first.kind}`)
+    throw new UsageError(first.kind === 'failed' ? first.message : `the background thread answered ${first.kind}`)
   }
   worker.removeAllListeners('exit')
   worker.removeAllListeners('error')
@@ -50,27 +52,27 @@ async function startBackground(data: BackgroundData) {
 
 /** Scoring on this thread, everything else on another, so that no flush or insert delays an answer. */
 export async function startAllInOne(setup: ProcessSetup, level: BackgroundData['level']): Promise<AllInOne> {
-  // The engine's thread must belong to the main thread; the background finds it by its address.
-  const offline = await openOfflineStore(setup.config)
-  const background = await startBackground({ config: setup.config, level }).catch(async (error: unknown) => {
-    await offline.close()
-    throw error
-  })
+  const stops: (() => unknown)[] = []
+  const stop = async () => {
+    for (const step of stops.toReversed()) await step()
+  }
   try {
+    stops.push(claimDataFolder(setup.config.dataDirectory, 'run all'))
+    // The engine's thread must belong to the main thread; the background finds it by its address.
+    const offline = await openOfflineStore(setup.config)
+    stops.push(() => offline.close())
+    const background = await startBackground({ config: setup.config, level })
+    stops.push(() => background.stop())
     const scorer = await startScorerProcess(setup)
+    stops.push(() => scorer.stop())
     return {
       about: [...background.about, scorer.about].join('; '),
       port: scorer.port,
       driftFindings: background.findings,
-      stop: async () => {
-        await scorer.stop()
-        await background.stop()
-        await offline.close()
-      },
+      stop,
     }
   } catch (error) {
-    await background.stop()
-    await offline.close()
+    await stop()
     throw error
   }
 }

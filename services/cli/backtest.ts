@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
 import { InvalidArgumentError } from 'commander'
 import type { Command } from 'commander'
 import type { BacktestSummary } from '../../topology/jobs/backtest.ts'
@@ -59,6 +60,8 @@ export function addBacktestCommand(program: Command): void {
     .requiredOption('--out <file>', 'the vectors: .parquet, .csv or .ndjson')
   withConfigFlags(command).action(async (flags: Flags) => {
     if (!existsSync(flags.events)) throw new UsageError(`--events ${flags.events}: there is no such file`)
+    if (resolve(flags.events) === resolve(flags.out)) throw new UsageError('--out would overwrite the events; name another file')
+    if (!existsSync(dirname(resolve(flags.out)))) throw new UsageError(`--out ${flags.out}: there is no such folder`)
     const target = targetOf(flags)
     const { config } = await loadConfig(flags)
     const project = await loadDefinitions(config)

@@ -1,8 +1,9 @@
-import { dirname, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import type { Command } from 'commander'
+import { emptyDemoFolder } from '../data-folder.ts'
 import { runDemo } from '../demo/run.ts'
 import { SHIPPED_CONFIG, UsageError, loadConfig, loadDefinitions } from '../load.ts'
-import { duration, wholeNumber } from './options.ts'
+import { durationOption, wholeNumber } from './options.ts'
 import { untilSignal } from './signals.ts'
 
 interface Flags {
@@ -25,16 +26,14 @@ export function addDemoCommand(program: Command): void {
   program
     .command('demo')
     .description('watch a seeded stream of card payments being scored, with fraud in it and a drift half-way')
-    .option('--duration <time>', 'how long the live part runs', duration, 90_000)
+    .addOption(durationOption('--duration <time>', 'how long the live part runs, at least 5s', '90s'))
     .option('--rate <n>', 'payments a second', wholeNumber(1, 5_000), 150)
     .option('--seed <n>', 'the same seed makes the same payments', wholeNumber(0, 0xffff_ffff), 7)
-    .option('--data <folder>', 'data folder, emptied first', '.headwater/demo')
+    .option('--data <folder>', 'data folder, made anew each time', '.headwater/demo')
     .action(async (flags: Flags) => {
       if (flags.duration < MINIMUM_DURATION_MS) throw new UsageError('--duration: give it at least 5s')
       const data = resolve(flags.data)
-      if (data === process.cwd() || process.cwd().startsWith(`${data}/`) || dirname(data) === data) {
-        throw new UsageError(`--data ${flags.data}: the folder is emptied first; name one of its own`)
-      }
+      emptyDemoFolder(data)
       const { config: base } = await loadConfig({ data, features: [SHIPPED_CONFIG.features[0] ?? ''] })
       const models = { directory: SHIPPED_CONFIG.models.directory }
       const config = { ...base, models, server: { ...base.server, port: 0 } }

@@ -65,6 +65,7 @@ export function addImportCommand(program: Command): void {
       })
       progress.end()
       process.stdout.write(`${describeSummary(path, source.name, summary)}\n`)
+      if (summary.appended === 0) process.exitCode = 1
     } finally {
       await files.close()
       await log.close()

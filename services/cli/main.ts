@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module'
 import { Command, CommanderError } from 'commander'
 import { PortError } from '../../topology/ports/errors.ts'
 import { InputError } from '../../topology/jobs/rows.ts'
@@ -11,11 +12,25 @@ import { addPlanCommand } from './plan.ts'
 import { addRunCommand } from './run.ts'
 import { addSqlCommand } from './sql.ts'
 
+/** The version in package.json, beside the sources or above dist/. */
+function packageVersion(): string {
+  const require = createRequire(import.meta.url)
+  for (const path of ['../../package.json', '../../../package.json']) {
+    try {
+      return (require(path) as { version: string }).version
+    } catch {
+      continue
+    }
+  }
+  return 'unknown'
+}
+
 function createProgram(): Command {
   const program = new Command('headwater')
     .description(
       'A streaming feature store and scoring engine: features, scores, history and drift from one definition.',
     )
+    .version(packageVersion(), '--version', 'print the version')
     .showHelpAfterError('(add --help for what the command takes)')
     .exitOverride()
   addInitCommand(program)

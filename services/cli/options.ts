@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from 'commander'
+import { InvalidArgumentError, Option } from 'commander'
 import type { Command } from 'commander'
 
 function collect(value: string, previous: readonly string[] | undefined): readonly string[] {
@@ -23,8 +23,13 @@ export function wholeNumber(minimum: number, maximum: number): (text: string) =>
   }
 }
 
+/** A flag that takes a duration; the default is shown as it is written. */
+export function durationOption(flags: string, description: string, initial: string): Option {
+  return new Option(flags, description).argParser(duration).default(duration(initial), initial)
+}
+
 /** `90s`, `5m`, `2h` or a number of seconds, as milliseconds. */
-export function duration(text: string): number {
+function duration(text: string): number {
   const match = /^(\d+)(ms|s|m|h)?$/.exec(text)
   if (match === null) throw new InvalidArgumentError('must be a duration such as 90s, 5m or 2h')
   const unit = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[match[2] ?? 's'] ?? 1_000

@@ -1,4 +1,3 @@
-import { rmSync } from 'node:fs'
 import { relative, resolve } from 'node:path'
 import type { Project } from '../../features/plan/compile.ts'
 import { eventDecoder } from '../../features/plan/event.ts'
@@ -42,6 +41,8 @@ const SOURCE = 'payment'
 const SERVICE = 'fraud'
 const APPEND_BATCH = 2_000
 const TICK_MS = 10
+/** A few seconds cover a few hours of event time at first: too little to compare with whole days. */
+const DRIFT_AFTER_MS = 20_000
 const LAST_LOOK_MS = 1_500
 const MAX_CATCH_UP_MS = 120_000
 /** Calls in flight; beyond it the generator waits, so that a slow machine sees a lower rate and not a growing queue. */
@@ -56,6 +57,7 @@ async function writeHistory(
   generator: PaymentGenerator,
   pace: Pace,
   tally: Tally,
+  stopped: () => boolean,
 ): Promise<LabelledPayment> {
   const decoder = eventDecoder(source)
   let batch: NewRecord[] = []
@@ -70,7 +72,7 @@ async function writeHistory(
       tally.setHistory(done, pace.historyPayments)
       await sleep(0)
     }
-    if (live) return next
+    if (live || stopped()) return next
     const decoded = decoder.decodeFields({ ...next.event }, null)
     if (!decoded.ok) throw new Error(`the generator made an event that is not valid: ${decoded.reason}`)
     const made = eventRecord(source, decoded.event, decoded.event.time)
@@ -80,8 +82,13 @@ async function writeHistory(
 }
 
 /** Waits until the feature worker has read everything that is in the log. */
-async function caughtUp(log: EventLog, store: OnlineStore, source: SourcePlan): Promise<void> {
-  for (let waited = 0; waited < MAX_CATCH_UP_MS; waited += 100) {
+async function caughtUp(
+  log: EventLog,
+  store: OnlineStore,
+  source: SourcePlan,
+  stopped: () => boolean,
+): Promise<void> {
+  for (let waited = 0; waited < MAX_CATCH_UP_MS && !stopped(); waited += 100) {
     const progress = await store.readProgress()
     let behind = 0
     for (let partition = 0; partition < source.partitions; partition++) {
@@ -92,6 +99,7 @@ async function caughtUp(log: EventLog, store: OnlineStore, source: SourcePlan): 
     if (behind <= 0) return
     await sleep(100)
   }
+  if (stopped()) return
   throw new Error(`the feature worker did not read the history within ${MAX_CATCH_UP_MS / 1000} s`)
 }
 
@@ -151,13 +159,15 @@ async function runLive(options: DemoOptions, system: AllInOne, log: EventLog, st
   let stopped = false
   void options.stopAsked.then(() => (stopped = true))
   let startMs = Date.now()
+  let liveMs = Infinity
   const pacing = (liveFromMs: number) => planPace({ liveFromMs, durationMs, rate })
   const planned = pacing(startMs)
   const tally = createTally({ seed, cards: planned.cards, durationMs, outcomes: service.policy?.outcomes ?? [] })
+  tally.setHistory(0, planned.historyPayments)
   const view = startView({
     output: process.stdout,
     state: () => {
-      tally.setDrift(system.driftFindings())
+      if (Date.now() - liveMs >= DRIFT_AFTER_MS) tally.setDrift(system.driftFindings())
       return tally.state(Date.now() - startMs)
     },
     color: process.stdout.isTTY && process.env['NO_COLOR'] === undefined,
@@ -168,10 +178,12 @@ async function runLive(options: DemoOptions, system: AllInOne, log: EventLog, st
   try {
     const { paymentsPerDay, cards, historyFromMs, shiftAtMs } = planned
     const generator = createGenerator({ seed, startMs: historyFromMs, paymentsPerDay, cards, shiftAtMs })
-    const first = await writeHistory(log, source, generator, planned, tally)
-    await caughtUp(log, store, source)
+    const first = await writeHistory(log, source, generator, planned, tally, () => stopped)
+    await caughtUp(log, store, source, () => stopped)
+    if (stopped) return
     const delayMs = Date.now() - startMs
     startMs += delayMs
+    liveMs = startMs
     // The same pace, begun when the history was read: payments are sent that much later than they are dated.
     const pace: Pace = { ...planned, sendAtMs: eventMs => planned.sendAtMs(eventMs) + delayMs }
     tally.setPhase('steady')
@@ -199,12 +211,11 @@ async function runLive(options: DemoOptions, system: AllInOne, log: EventLog, st
 }
 
 /**
- * The main job in one process over real gRPC: a seeded stream of card payments with three patterns of fraud goes
+ * The main job in one process over real gRPC, on an empty data folder: a seeded stream of card payments with three patterns of fraud goes
  * through log, worker, online store, model, history and drift, and is shown while it happens.
  */
 export async function runDemo(options: DemoOptions): Promise<void> {
   const { config, project } = options
-  rmSync(config.dataDirectory, { recursive: true, force: true })
   const log = await openEventLog(config, systemClock)
   await log.ensureTopics(topologyOf(project.plan).topics)
   const store = await openOnlineStore(config, systemClock)

@@ -58,7 +58,10 @@ describe('definitions that change', () => {
   }
 
   /** Everything that is answered otherwise than expected, once nothing changes any more. */
-  async function wrong(from: GrpcClient, expected: (key: string, list: readonly Payment[]) => object): Promise<string[]> {
+  async function wrong(
+    from: GrpcClient,
+    expected: (key: string, list: readonly Payment[]) => object,
+  ): Promise<string[]> {
     let found: string[] = []
     for (let attempt = 0; attempt < 100; attempt++) {
       found = []

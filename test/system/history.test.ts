@@ -54,10 +54,12 @@ describe('what ClickHouse remembers', () => {
     await publish('twice', NOW - 10, 'card-1', 'shop-1', 5)
     await publish('twice', NOW - 10, 'card-1', 'shop-1', 5)
     await publish('twice', NOW - 10, 'card-1', 'shop-1', 6)
-    await expect.poll(() => features('card_activity', { card: 'card-1' }), { timeout: 10_000 }).toMatchObject({
-      'card_activity.payments': 3,
-      'card_activity.spend': 7,
-    })
+    await expect
+      .poll(() => features('card_activity', { card: 'card-1' }), { timeout: 10_000 })
+      .toMatchObject({
+        'card_activity.payments': 3,
+        'card_activity.spend': 7,
+      })
     expect(await features('shop_activity', { shop: 'shop-2' })).toMatchObject({ 'shop_activity.payments': 1 })
     const { records } = await log.read('payments.late', late.partition, 0, 10)
     expect(records.map(record => record.headers)).toMatchObject([
@@ -80,9 +82,28 @@ describe('what ClickHouse remembers', () => {
       { _event_ms: String(NOW - DAY - 1), _partition: late.partition, _offset: String(late.offset) },
     ])
     // The view holds each event once, the first one in the log.
-    expect(await sql("SELECT payment_id, toFloat64(amount) AS amount FROM payment WHERE payment_id = 'twice'")).toEqual([
-      { payment_id: 'twice', amount: 5 },
-    ])
+    expect(await sql("SELECT payment_id, toFloat64(amount) AS amount FROM payment WHERE payment_id = 'twice'")).toEqual(
+      [{ payment_id: 'twice', amount: 5 }],
+    )
+  }, 60_000)
+
+  it('is not held up by a record that fills the log\u2019s largest record and is no event', async () => {
+    const value = new Uint8Array(1_048_576 - 'card-1'.length).fill(0x78)
+    const [position] = await log.append([{ topic: 'payments', key: 'card-1', value }])
+    await publish('after-it', NOW, 'card-1', 'shop-8')
+    await expect
+      .poll(() => sql<{ n: string }>("SELECT count() AS n FROM payment WHERE shop = 'shop-8'"), { timeout: 10_000 })
+      .toEqual([{ n: '1' }])
+    const kept = await sql('SELECT length(payload) AS n, code FROM dead_letters FINAL')
+    expect(kept).toEqual([{ n: String(value.length), code: 'NOT_JSON' }])
+    const letters = async () => (await log.read('payments.dead-letter', position?.partition ?? 0, 0, 10)).records
+    await expect.poll(async () => (await letters()).length, { timeout: 10_000 }).toBe(1)
+    const [letter] = await letters()
+    expect(letter?.headers).toMatchObject({
+      'hw-cut-from-bytes': String(value.length),
+      'hw-offset': String(position?.offset),
+    })
+    expect(letter?.value.length).toBeGreaterThan(1_000_000)
   }, 60_000)
 
   it('holds arrival times that never go back in a partition', async () => {

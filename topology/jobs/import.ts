@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { eventDecoder } from '../../features/plan/event.ts'
+import type { DecodedEvent } from '../../features/plan/event.ts'
 import type { SourcePlan } from '../../features/plan/plan.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { EventLog, NewRecord } from '../ports/event-log.ts'
@@ -35,6 +36,8 @@ export interface ImportSummary {
 
 const MAX_BATCH_RECORDS = 5_000
 const MAX_REPORTED_REFUSALS = 5
+/** What is kept of a refused row, so that it always fits into a record. */
+const MAX_REFUSED_BYTES = 65_536
 
 /** Fills in what a snapshot's rows lack: an id from the row's content, and one time for all. */
 function completeSnapshot(source: SourcePlan, fields: Record<string, unknown>, nowMs: number): void {
@@ -47,20 +50,25 @@ function completeSnapshot(source: SourcePlan, fields: Record<string, unknown>, n
   }
 }
 
-function arrivalOf(
+type Stated = { readonly ok: true; readonly ms: number } | { readonly ok: false; readonly reason: string }
+
+/** When a row became known. A time that has not come yet would pull all later arrivals of its partition along. */
+function statedArrival(
   arrival: Arrival,
   row: Readonly<Record<string, unknown>>,
-  eventTimeMs: number,
+  event: DecodedEvent,
   nowMs: number,
-  path: string,
-): number {
-  if (arrival.kind === 'event') return eventTimeMs
-  if (arrival.kind === 'now') return nowMs
-  const value = Number(row[arrival.name])
-  if (Number.isSafeInteger(value) && value > 0) return value
-  throw new InputError(
-    `${path}: column ${arrival.name} must hold UTC milliseconds, found ${JSON.stringify(row[arrival.name])}`,
-  )
+  clockSkewMs: number,
+): Stated {
+  if (arrival.kind === 'now') return { ok: true, ms: nowMs }
+  const found = arrival.kind === 'event' ? event.time : row[arrival.name]
+  const what = arrival.kind === 'event' ? 'its own time' : `column ${arrival.name}`
+  const ms = found === null || found === '' ? Number.NaN : Number(found)
+  if (!Number.isSafeInteger(ms) || ms <= 0) {
+    return { ok: false, reason: `${what} must hold UTC milliseconds, found ${JSON.stringify(found) ?? 'nothing'}` }
+  }
+  if (ms <= nowMs + clockSkewMs) return { ok: true, ms }
+  return { ok: false, reason: `by ${what} it becomes known at ${ms}, which has not come yet` }
 }
 
 /**
@@ -94,6 +102,25 @@ export async function importFile(options: ImportOptions): Promise<ImportSummary>
       if (firstRefusals.length < MAX_REPORTED_REFUSALS) firstRefusals.push(`row ${rowCount}: ${reason}`)
       pending.push(refusal(source, path, rowCount, fields, code, reason))
     }
+    const take = (row: Readonly<Record<string, unknown>>, fields: Record<string, unknown>) => {
+      const decoded = decoder.decodeFields(fields, null)
+      if (!decoded.ok) return refuse(fields, decoded.code, decoded.reason)
+      const { event } = decoded
+      const stated = statedArrival(arrival, row, event, startedAtMs, source.clockSkewMs)
+      if (!stated.ok) return refuse(fields, 'BAD_ARRIVAL', stated.reason)
+      const knownMs = Math.max(arrivalMs, stated.ms)
+      if (event.time > knownMs + source.clockSkewMs) {
+        const early = decoder.decodeFields(fields, knownMs)
+        if (!early.ok) return refuse(fields, early.code, early.reason)
+      }
+      const made = eventRecord(source, event, knownMs)
+      if (!made.ok) return refuse(fields, 'NOT_WRITABLE', made.reason)
+      if (event.time < newest) outOfOrder++
+      newest = Math.max(newest, event.time)
+      arrivalMs = knownMs
+      pending.push(made.record)
+      appended++
+    }
     const flush = async () => {
       if (pending.length > 0) await log.append(pending)
       pending = []
@@ -103,23 +130,8 @@ export async function importFile(options: ImportOptions): Promise<ImportSummary>
       for (const row of rows) {
         const fields = mapper.toFields(row)
         if (options.snapshot) completeSnapshot(source, fields, startedAtMs)
-        const decoded = decoder.decodeFields(fields, null)
         rowCount++
-        if (!decoded.ok) {
-          refuse(fields, decoded.code, decoded.reason)
-        } else {
-          const { event } = decoded
-          if (event.time < newest) outOfOrder++
-          newest = Math.max(newest, event.time)
-          arrivalMs = Math.max(arrivalMs, arrivalOf(arrival, row, event.time, startedAtMs, path))
-          const made = eventRecord(source, event, arrivalMs)
-          if (made.ok) {
-            pending.push(made.record)
-            appended++
-          } else {
-            refuse(fields, 'NOT_WRITABLE', made.reason)
-          }
-        }
+        take(row, fields)
         if (pending.length >= MAX_BATCH_RECORDS) await flush()
       }
     }
@@ -139,11 +151,23 @@ function refusal(
   code: string,
   reason: string,
 ): NewRecord {
-  const text = JSON.stringify(fields, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))
+  const text = JSON.stringify(fields, (_key, value: unknown) => {
+    const plain = typeof value !== 'bigint' && (typeof value !== 'number' || Number.isFinite(value))
+    return plain ? value : String(value)
+  })
+  const payload = new TextEncoder().encode(text)
+  const cut = payload.length > MAX_REFUSED_BYTES
   return {
     topic: deadLetterTopic(source),
     key: `${path}:${row}`,
-    value: new TextEncoder().encode(text),
-    headers: { 'hw-source': source.name, 'hw-file': path, 'hw-row': String(row), 'hw-code': code, 'hw-reason': reason },
+    value: cut ? payload.subarray(0, MAX_REFUSED_BYTES) : payload,
+    headers: {
+      'hw-source': source.name,
+      'hw-file': path,
+      'hw-row': String(row),
+      'hw-code': code,
+      'hw-reason': reason,
+      ...(cut ? { 'hw-cut-from-bytes': String(payload.length) } : {}),
+    },
   }
 }

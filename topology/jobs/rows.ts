@@ -29,11 +29,23 @@ function toNumber(value: unknown): unknown {
   return Number.isSafeInteger(number) ? number : BigInt(value)
 }
 
-function convert(field: FieldPlan, value: unknown): unknown {
+const CALENDAR_TYPE =
+  /^(?:Nullable\()?(?:LowCardinality\()?(?:Date|Date32|DateTime(?:\('UTC'\))?|DateTime64\(\d(?:, 'UTC')?\))\)*$/
+const CALENDAR_TEXT = /^(\d{4}-\d\d-\d\d)(?: (\d\d:\d\d:\d\d(?:\.\d+)?))?$/
+
+/** Table files are read with UTC as the zone of columns that have none. */
+function toZoned(value: unknown): unknown {
+  const match = typeof value === 'string' ? CALENDAR_TEXT.exec(value) : null
+  return match === null ? value : `${match[1]}T${match[2] ?? '00:00:00'}Z`
+}
+
+/** @param type ClickHouse's type of the column */
+function convert(field: FieldPlan, type: string, value: unknown): unknown {
   if (value === undefined || value === null) return null
   switch (field.type.kind) {
-    case 'int':
     case 'timestamp':
+      return CALENDAR_TYPE.test(type) ? toZoned(value) : toNumber(value)
+    case 'int':
     case 'double':
       return toNumber(value)
     case 'vector':
@@ -61,11 +73,11 @@ export function rowMapper(
   supplied: readonly string[],
   extra: readonly string[],
 ): RowMapper {
-  const columns = new Set(file.columns.map(column => column.name))
+  const columns = new Map(file.columns.map(column => [column.name, column.type]))
   const missing = source.fields.filter(f => !f.optional && !columns.has(f.name) && !supplied.includes(f.name))
   const fields = source.fields.filter(field => columns.has(field.name))
   const known = new Set([...source.fields.map(field => field.name), ...extra])
-  const unknown = [...columns].filter(name => !known.has(name))
+  const unknown = [...columns.keys()].filter(name => !known.has(name))
   const problems: string[] = []
   if (missing.length > 0) problems.push(`lacks the columns ${missing.map(f => f.name).join(', ')}`)
   if (unknown.length > 0 && source.unknownFields === 'refuse') {
@@ -79,7 +91,7 @@ export function rowMapper(
     toFields: row => {
       const out: Record<string, unknown> = {}
       for (const field of fields) {
-        const value = convert(field, row[field.name])
+        const value = convert(field, columns.get(field.name) ?? '', row[field.name])
         if (value !== null) out[field.name] = value
       }
       return out

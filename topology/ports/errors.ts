@@ -9,6 +9,7 @@ export type PortErrorCode =
   | 'MODEL_INVALID'
   | 'MODEL_NOT_FOUND'
   | 'MODEL_RUN'
+  | 'SERVER_UNAVAILABLE'
   | 'CLOSED'
 
 export class PortError extends Error {

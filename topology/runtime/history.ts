@@ -12,7 +12,7 @@ export async function startHistory(context: RuntimeContext, offline: OfflineStor
   const { config, project, log, clock, telemetry } = context
   for (const statement of allTablesDdl(project.plan)) await offline.command(statement)
   const mappers = new Map<string, RecordMapper>(
-    project.plan.sources.map(source => [source.topic, sourceMapper(source)]),
+    project.plan.sources.map(source => [source.topic, sourceMapper(source, config.eventLog.maxRecordBytes)]),
   )
   mappers.set(SCORES_TOPIC, scoreMapper)
   mappers.set(LABELS_TOPIC, labelMapper)

@@ -86,7 +86,7 @@ function bind(server: Server, address: string): Promise<number> {
   return new Promise((resolve, reject) => {
     server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
       if (error === null) resolve(port)
-      else reject(new Error(`cannot listen on ${address}: ${error.message}; is the port taken?`, { cause: error }))
+      else reject(new PortError('SERVER_UNAVAILABLE', `cannot listen on ${address}; free the port, or set server.port to another`, { cause: error }))
     })
   })
 }
