@@ -9,6 +9,10 @@ import type { AggregatorRef, Expression, FeaturePlan, GroupPlan, Plan, SourcePla
 /** A unit with all that is needed to feed and read it. */
 export interface BoundUnit {
   readonly id: number
+  /** The catalogue revision that it was created in. */
+  readonly revision: number
+  /** Names the reader that feeds it; progress is kept by it. */
+  readonly feed: string
   readonly source: SourcePlan
   readonly entity: string
   /** Index into the source's fields of the entity's key. */
@@ -35,6 +39,11 @@ export interface BoundPlan {
   readonly plan: Plan
   readonly units: readonly BoundUnit[]
   readonly groups: ReadonlyMap<string, BoundGroup>
+}
+
+/** The reader of a source that feeds the units of one revision: `payment.r1`. */
+export function feedName(source: string, revision: number): string {
+  return `${source}.r${revision}`
 }
 
 /** One stored aggregation as the catalogue remembers it. */
@@ -256,7 +265,7 @@ export function placePlan(plan: Plan, catalogue: Catalogue, standings: ReadonlyM
   return next
 }
 
-function bindUnit(unit: CatalogueUnit, source: SourcePlan): BoundUnit {
+function bindUnit(unit: CatalogueUnit, revision: number, source: SourcePlan): BoundUnit {
   const filters = unit.filters.map(filter => compileExpression(filter, source))
   const filterTexts = unit.filters.map(filter => canonicalJson(filter))
   const partials: PartialSpec[] = unit.partials.map(partial => {
@@ -273,6 +282,8 @@ function bindUnit(unit: CatalogueUnit, source: SourcePlan): BoundUnit {
   const keyFieldIndex = fieldIndex(source, unit.keyField)
   return {
     id: unit.id,
+    revision,
+    feed: feedName(source.name, revision),
     source,
     entity: unit.entity,
     keyFieldIndex,
@@ -303,6 +314,7 @@ function bindUnit(unit: CatalogueUnit, source: SourcePlan): BoundUnit {
 export function bindPlan(plan: Plan, catalogue: Catalogue): BoundPlan {
   const units = new Map<number, { bound: BoundUnit; keys: readonly string[] }>()
   const groups = new Map<string, BoundGroup>()
+  const revisionOf = new Map(catalogue.revisions.flatMap(r => r.units.map(unit => [unit.id, r.revision] as const)))
   for (const group of plan.groups) {
     const source = sourceOf(plan, group.source)
     const features = group.features.map((feature): BoundFeature => {
@@ -310,7 +322,7 @@ export function bindPlan(plan: Plan, catalogue: Catalogue): BoundPlan {
       if (unit === undefined) throw new RangeError(`feature ${group.name}.${feature.name} has no unit in the catalogue`)
       let entry = units.get(unit.id)
       if (entry === undefined) {
-        entry = { bound: bindUnit(unit, source), keys: unit.partials.map(partialKey) }
+        entry = { bound: bindUnit(unit, revisionOf.get(unit.id) ?? 0, source), keys: unit.partials.map(partialKey) }
         units.set(unit.id, entry)
       }
       const partial = entry.keys.indexOf(partialKey(feature))

@@ -60,7 +60,8 @@ export function addBacktestCommand(program: Command): void {
     .requiredOption('--out <file>', 'the vectors: .parquet, .csv or .ndjson')
   withConfigFlags(command).action(async (flags: Flags) => {
     if (!existsSync(flags.events)) throw new UsageError(`--events ${flags.events}: there is no such file`)
-    if (resolve(flags.events) === resolve(flags.out)) throw new UsageError('--out would overwrite the events; name another file')
+    if (resolve(flags.events) === resolve(flags.out))
+      throw new UsageError('--out would overwrite the events; name another file')
     if (!existsSync(dirname(resolve(flags.out)))) throw new UsageError(`--out ${flags.out}: there is no such folder`)
     const target = targetOf(flags)
     const { config } = await loadConfig(flags)

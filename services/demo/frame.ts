@@ -1,14 +1,19 @@
+import { DRIFT_THRESHOLDS } from '../../topology/monitoring/drift-assess.ts'
 import { directionOf } from '../../topology/monitoring/drift-report.ts'
 import type { DriftFinding } from '../../topology/monitoring/drift-assess.ts'
 import type { DemoState, WatchedCard } from './tally.ts'
 
 const SPARKS = '▁▂▃▄▅▆▇█'
 const BAR_WIDTH = 20
+const EIGHTHS = '▏▎▍▌▋▊▉█'
+const DECISION_BAR_WIDTH = 12
 const BAR_PSI = 0.4
 const LEFT_WIDTH = 46
-const TWO_COLUMNS_FROM = 90
-/** Lines of the frame that are not drift rows, with two columns. */
-const MINIMUM_DRIFT_ROWS = 3
+const TWO_COLUMNS_FROM = 80
+/** Rows of drift that are shown however low the terminal is. */
+const MINIMUM_DRIFT_ROWS = 2
+/** Lines of the drift panel that are not rows: heading, verdict, legend. */
+const DRIFT_FRAME_LINES = 3
 
 const PATTERN_TEXT = {
   card_testing: 'card testing',
@@ -18,19 +23,29 @@ const PATTERN_TEXT = {
 
 /**
  * One picture of the demonstration as text: at most `height` lines of at most `width` characters, every character one
- * column wide, no escape sequences. Below 90 columns the two columns stand one below the other.
+ * column wide, no escape sequences. Below 80 columns the two columns stand one below the other. Where it is low, the
+ * card and then the patterns of fraud give way to the drift.
  */
 export function renderFrame(state: DemoState, width: number, height: number): string {
   const head = [titleLine(state, width), '', ...flowLines(state)]
-  const left = [...decisionLines(state), '', ...fraudLines(state)]
-  const right = cardLines(state.card, width >= TWO_COLUMNS_FROM ? width - LEFT_WIDTH : width)
-  const middle = width >= TWO_COLUMNS_FROM ? beside(left, right, LEFT_WIDTH) : [...left, '', ...right]
-  const room = Math.max(MINIMUM_DRIFT_ROWS, height - head.length - middle.length - 4)
-  const lines = [...head, '', ...middle, '', ...driftLines(state.drift, room)]
+  const frame = head.length + 2 + DRIFT_FRAME_LINES
+  const middle = middleLines(state, width, Math.max(0, height - frame - MINIMUM_DRIFT_ROWS))
+  const room = Math.max(MINIMUM_DRIFT_ROWS, height - frame - middle.length)
+  const lines = [...head, '', ...middle, ...(middle.length === 0 ? [] : ['']), ...driftLines(state.drift, room)]
   return lines
     .slice(0, height)
     .map(line => clip(line, width).trimEnd())
     .join('\n')
+}
+
+/** Decisions, fraud and the card, in at most `room` lines. */
+function middleLines(state: DemoState, width: number, room: number): readonly string[] {
+  const left = [...decisionLines(state), '', ...fraudLines(state)]
+  if (width >= TWO_COLUMNS_FROM) {
+    return beside(left, cardLines(state.card, width - LEFT_WIDTH, room), LEFT_WIDTH).slice(0, room)
+  }
+  const card = cardLines(state.card, width, room - left.length - 1)
+  return [...left, ...(card.length === 0 ? [] : ['', ...card])].slice(0, room)
 }
 
 /** One line for logs and pipes. */
@@ -45,7 +60,7 @@ export function renderPlainLine(state: DemoState): string {
     state.latency === null ? 'no scores yet' : `p50 ${ms(state.latency.p50Ms)} p99 ${ms(state.latency.p99Ms)}`
   const drift =
     alerts.length === 0
-      ? 'no drift'
+      ? `drift: ${driftVerdict(state.drift)}`
       : `drift in ${alerts
           .slice(0, 3)
           .map(finding => `${finding.feature} ${arrow(finding)} ${finding.psi.toFixed(2)}`)
@@ -59,10 +74,16 @@ export function renderPlainLine(state: DemoState): string {
   ].join(' | ')
 }
 
+/** The clock always; of the rest as many parts as fit. */
 function titleLine(state: DemoState, width: number): string {
-  const left = `Headwater demo · seed ${state.seed} · ${count(state.cards)} cards · ${phaseText(state)}`
   const end = state.durationMs > 0 ? ` / ${clock(state.durationMs)}` : ''
   const right = `${clock(state.elapsedMs)}${end}`
+  const parts = [phaseText(state), `seed ${state.seed}`, `${count(state.cards)} cards`]
+  const room = width - right.length - 2
+  const left = parts.reduce(
+    (text, part) => (text.length + 3 + part.length <= room ? `${text} · ${part}` : text),
+    'Headwater demo',
+  )
   return left + ' '.repeat(Math.max(2, width - left.length - right.length)) + right
 }
 
@@ -95,13 +116,14 @@ function flowLines(state: DemoState): readonly string[] {
 }
 
 function decisionLines(state: DemoState): readonly string[] {
-  const most = Math.max(1, ...state.decisions.map(each => each.count))
+  const all = state.decisions.reduce((sum, each) => sum + each.count, 0)
   return [
     'Decisions',
-    ...state.decisions.map(
-      each =>
-        `  ${each.outcome.padEnd(10)}${count(each.count).padStart(9)}  ${bar(Math.log1p(each.count) / Math.log1p(most), 14, ' ')}`,
-    ),
+    ...state.decisions.map(each => {
+      const share = all === 0 ? '' : `${((100 * each.count) / all).toFixed(1)} %`
+      const filled = fineBar(each.count / Math.max(1, all), DECISION_BAR_WIDTH)
+      return `  ${each.outcome.padEnd(10)}${count(each.count).padStart(9)}  ${filled}${share.padStart(8)}`
+    }),
   ]
 }
 
@@ -119,15 +141,17 @@ function fraudLines(state: DemoState): readonly string[] {
   ]
 }
 
-function cardLines(card: WatchedCard | null, width: number): readonly string[] {
-  if (card === null) return ['One card', '  waiting for its first payment']
+/** At most `room` lines; none where the answer would not fit. The last features are left out first. */
+function cardLines(card: WatchedCard | null, width: number, room: number): readonly string[] {
+  if (room < 2) return []
+  if (card === null) return ['Card', '  waiting for its first payment']
   const use = card.pattern === null ? 'honest use' : PATTERN_TEXT[card.pattern]
   const score = card.score === null ? '' : ` at ${card.score.toFixed(3)}`
   const label = 17
-  const sparkWidth = Math.max(4, Math.min(24, width - label - 13))
+  const sparkWidth = Math.max(4, Math.min(24, width - label - 11))
   return [
-    `One card: ${card.cardId}, ${use}`,
-    ...card.features.map(feature => {
+    `Card ${card.cardId}, ${use}`,
+    ...card.features.slice(0, room - 2).map(feature => {
       const last = feature.values.at(-1)
       const name = feature.name.slice(feature.name.indexOf('.') + 1)
       const spark = sparkline(feature.values.slice(-sparkWidth)).padStart(sparkWidth)
@@ -138,16 +162,26 @@ function cardLines(card: WatchedCard | null, width: number): readonly string[] {
 }
 
 function driftLines(findings: readonly DriftFinding[], room: number): readonly string[] {
-  const title = `Drift${'PSI'.padStart(38)}   ··· noise up to 99 %`
-  if (findings.length === 0) return [title, '  no scores counted yet']
-  const alerts = findings.filter(finding => finding.verdict === 'alert').length
-  const few = findings.every(finding => finding.verdict === 'too_few')
-  const verdict = few
-    ? `  ${count(findings[0]?.currentRows ?? 0)} rows so far: too few to say`
-    : alerts === 0
-      ? '  nothing has moved beyond what chance does'
-      : `  ${alerts} of ${findings.length} features have moved`
-  return [title, ...findings.slice(0, room).map(driftRow), verdict]
+  const title = `Drift, most above noise first${'PSI'.padStart(14)}    █ PSI to ${BAR_PSI}  · noise, 99 % of it`
+  const verdict = `  ${driftVerdict(findings)}`
+  if (findings.length === 0) return [title, verdict]
+  const { psi, missing } = DRIFT_THRESHOLDS
+  const legend = `  ▲ higher ▼ lower ◆ other: beyond chance, and PSI > ${psi} or missing ± ${100 * missing} %`
+  return [title, ...findings.slice(0, room).map(driftRow), verdict, legend]
+}
+
+/** What the findings come to, in a few words. No findings: it is still being collected. */
+export function driftVerdict(findings: readonly DriftFinding[]): string {
+  const { psi, minimumRows } = DRIFT_THRESHOLDS
+  const [first] = findings
+  if (first === undefined) return 'collecting, shown after 20 s'
+  if (findings.every(finding => finding.verdict === 'too_few')) {
+    return `collecting, ${count(first.currentRows)} of ${count(minimumRows)} scores so far`
+  }
+  const moved = findings.filter(finding => finding.verdict === 'alert').length
+  if (moved > 0) return `${moved} of ${findings.length} features have moved`
+  const above = findings.some(finding => finding.psi > psi)
+  return `no feature above PSI ${psi}${above ? ' by more than chance' : ''}`
 }
 
 function driftRow(finding: DriftFinding): string {
@@ -180,9 +214,16 @@ function beside(left: readonly string[], right: readonly string[], width: number
   )
 }
 
-function bar(share: number, width: number, rest = '░'): string {
+function bar(share: number, width: number): string {
   const filled = Math.round(Math.max(0, Math.min(1, share)) * width)
-  return '█'.repeat(filled) + rest.repeat(width - filled)
+  return '█'.repeat(filled) + '░'.repeat(width - filled)
+}
+
+/** Linear to an eighth of a character, and never empty for a share above 0. */
+function fineBar(share: number, width: number): string {
+  const eighths = share <= 0 ? 0 : Math.max(1, Math.round(Math.min(1, share) * width * 8))
+  const part = eighths % 8 === 0 ? '' : (EIGHTHS[(eighths % 8) - 1] ?? '')
+  return `${'█'.repeat(Math.floor(eighths / 8))}${part}`.padEnd(width)
 }
 
 function clip(text: string, width: number): string {

@@ -2,6 +2,7 @@ import { relative, resolve } from 'node:path'
 import type { Project } from '../../features/plan/compile.ts'
 import { eventDecoder } from '../../features/plan/event.ts'
 import type { SourcePlan } from '../../features/plan/plan.ts'
+import { feedName } from '../../features/plan/units.ts'
 import { createGrpcClient } from '../../topology/adapters/server/grpc/client.ts'
 import type { GrpcClient } from '../../topology/adapters/server/grpc/client.ts'
 import { eventRecord } from '../../topology/jobs/rows.ts'
@@ -82,18 +83,15 @@ async function writeHistory(
 }
 
 /** Waits until the feature worker has read everything that is in the log. */
-async function caughtUp(
-  log: EventLog,
-  store: OnlineStore,
-  source: SourcePlan,
-  stopped: () => boolean,
-): Promise<void> {
+async function caughtUp(log: EventLog, store: OnlineStore, source: SourcePlan, stopped: () => boolean): Promise<void> {
+  // The folder is new, so the only source's units are all of the first revision.
+  const feed = feedName(source.name, 1)
   for (let waited = 0; waited < MAX_CATCH_UP_MS && !stopped(); waited += 100) {
     const progress = await store.readProgress()
     let behind = 0
     for (let partition = 0; partition < source.partitions; partition++) {
       const { endOffset } = await log.bounds(source.topic, partition)
-      const found = progress.find(p => p.source === source.name && p.partition === partition)
+      const found = progress.find(p => p.feed === feed && p.partition === partition)
       behind += endOffset - 1 - (found?.offset ?? -1)
     }
     if (behind <= 0) return

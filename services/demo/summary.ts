@@ -1,5 +1,5 @@
 import type { DriftFinding } from '../../topology/monitoring/drift-assess.ts'
-import { clock, count, ms, patternText } from './frame.ts'
+import { clock, count, driftVerdict, ms, patternText } from './frame.ts'
 import type { DemoState } from './tally.ts'
 
 /** One thing to try after the demonstration. */
@@ -26,7 +26,7 @@ export function nextSteps(options: {
   const { headwater, serve, grpcAddress, cardId, featuresFile, data } = options
   const query =
     'SELECT decision, count() AS payments, round(avg(score), 4) AS mean_score, ' +
-    'quantile(0.99)(latency_total_us) AS p99_us FROM decisions GROUP BY decision ORDER BY payments DESC'
+    'round(quantile(0.99)(latency_total_us)) AS p99_us FROM decisions GROUP BY decision ORDER BY payments DESC'
   const request = JSON.stringify({ groups: { groups: ['card_activity'], entities: { card: cardId } } })
   return [
     { title: 'Ask ClickHouse what was decided', command: `${headwater} sql ${data} "${query}"` },
@@ -36,7 +36,7 @@ export function nextSteps(options: {
     },
     {
       title: `Add a feature: in ${featuresFile}, in card_activity, beside payments_1h, write`,
-      command: `countries_1h: e.distinct(e.country, '1h'),\nthen see what it changes: ${headwater} plan`,
+      command: `countries_1h: e.distinct(e.country, '1h'),\nthen this shows it under "new": ${headwater} plan ${data}`,
     },
   ]
 }
@@ -46,7 +46,6 @@ export function renderSummary(state: DemoState, next: readonly NextStep[]): stri
   const fraud = state.patterns.reduce((sum, each) => sum + each.seen, 0)
   const caught = state.patterns.reduce((sum, each) => sum + each.caught, 0)
   const seconds = Math.max(0.001, state.elapsedMs / 1000)
-  const alerts = state.drift.filter(finding => finding.verdict === 'alert')
   const figures: readonly (readonly [string, string])[] = [
     ['ran', `${clock(state.elapsedMs)}, seed ${state.seed}, ${count(state.cards)} cards`],
     ['history', `${count(state.history.done)} payments imported before it`],
@@ -59,7 +58,7 @@ export function renderSummary(state: DemoState, next: readonly NextStep[]): stri
       each => [`  ${patternText(each.pattern)}`, `${count(each.caught)} of ${count(each.seen)}`] as const,
     ),
     ['false alarms', `${count(state.falseAlarms)} of ${count(state.honest)} honest payments`],
-    ['drift', driftText(alerts)],
+    ['drift', driftText(state.drift)],
   ]
   const width = Math.max(...figures.map(([name]) => name.length)) + 2
   const steps = next.map((step, index) => {
@@ -76,8 +75,10 @@ function share(part: number, whole: number): string {
 
 const MOST_MOVED = 4
 
-function driftText(alerts: readonly DriftFinding[]): string {
-  if (alerts.length === 0) return 'in the last half minute nothing moved beyond what chance does'
+function driftText(findings: readonly DriftFinding[]): string {
+  if (findings.length === 0) return 'no scores counted'
+  const alerts = findings.filter(finding => finding.verdict === 'alert')
+  if (alerts.length === 0) return `in the last half minute: ${driftVerdict(findings)}`
   const shown = alerts.slice(0, MOST_MOVED).map(finding => `${finding.feature} (PSI ${finding.psi.toFixed(2)})`)
   const rest = alerts.length > MOST_MOVED ? ` and ${alerts.length - MOST_MOVED} more` : ''
   return `moved in the last half minute: ${shown.join(', ')}${rest}`

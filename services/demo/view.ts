@@ -97,7 +97,7 @@ const HEADING = /^(Headwater demo|Decisions|Fraud|Drift|History|Events|Scores)/
 function paint(line: string): string {
   const strong = line.replace(HEADING, found => `${ESCAPE}1m${found}${ESCAPE}0m`)
   return strong
-    .replace(/One card/, found => `${ESCAPE}1m${found}${ESCAPE}0m`)
+    .replace(/\bCard\b/, found => `${ESCAPE}1m${found}${ESCAPE}0m`)
     .replace(/[▲▼◆] █+/u, found => `${ESCAPE}33m${found}${ESCAPE}0m`)
     .replace(/(card testing|account takeover)$/, found => `${ESCAPE}31m${found}${ESCAPE}0m`)
 }

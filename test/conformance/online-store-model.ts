@@ -75,7 +75,7 @@ export function modelOnlineStore(): { readonly store: OnlineStore; advanceMs(ms:
       return true
     },
     publishProgress: async published => {
-      for (const one of published) progress.set(JSON.stringify([one.source, one.partition]), one)
+      for (const one of published) progress.set(JSON.stringify([one.feed, one.partition]), one)
     },
     readProgress: async () => [...progress.values()],
     close: async () => {},

@@ -73,14 +73,14 @@ function besideConformance(context: OnlineStoreContext): void {
   })
 
   describe('progress', () => {
-    it('is kept per source and partition, the newest publication standing', async () => {
-      const [a, b] = [fresh('source'), fresh('source')]
+    it('is kept per feed and partition, the newest publication standing', async () => {
+      const [a, b] = [fresh('feed'), fresh('feed')]
       const progress = (
-        source: string,
+        feed: string,
         partition: number,
         offset: number,
       ): Parameters<OnlineStore['publishProgress']>[0][number] => ({
-        source,
+        feed,
         partition,
         offset,
         arrivalMs: 1_700_000_000_000,
@@ -88,14 +88,14 @@ function besideConformance(context: OnlineStoreContext): void {
       })
       const mine = async (): Promise<unknown[]> =>
         (await store.readProgress())
-          .filter(one => one.source === a || one.source === b)
-          .sort((x, y) => (x.source === y.source ? x.partition - y.partition : x.source < y.source ? -1 : 1))
+          .filter(one => one.feed === a || one.feed === b)
+          .sort((x, y) => (x.feed === y.feed ? x.partition - y.partition : x.feed < y.feed ? -1 : 1))
       await store.publishProgress([])
       expect(await mine()).toEqual([])
       await store.publishProgress([progress(a, 1, 5), progress(a, 0, -1), progress(b, 0, 9)])
       await store.publishProgress([progress(a, 1, 6)])
       const expected = [progress(a, 0, -1), progress(a, 1, 6), progress(b, 0, 9)]
-      expected.sort((x, y) => (x.source === y.source ? x.partition - y.partition : x.source < y.source ? -1 : 1))
+      expected.sort((x, y) => (x.feed === y.feed ? x.partition - y.partition : x.feed < y.feed ? -1 : 1))
       expect(await mine()).toEqual(expected)
     })
   })
@@ -138,8 +138,8 @@ function besideConformance(context: OnlineStoreContext): void {
     it('keeps everything when opened again, where it declares so', async () => {
       const lane = await ready(freshLane(2))
       const { key, shard } = entity(namespace, 'a')
-      const [document, source] = [fresh('document'), fresh('source')]
-      const progress = { source, partition: 1, offset: 2, arrivalMs: 3, caughtUpAtMs: 4 }
+      const [document, feed] = [fresh('document'), fresh('feed')]
+      const progress = { feed, partition: 1, offset: 2, arrivalMs: 3, caughtUpAtMs: 4 }
       await flushOne(lane, shard, start, at(5), [write(key, 5, bytes(5))])
       await store.writeDocument(document, null, 'kept')
       await store.publishProgress([progress])
@@ -155,7 +155,7 @@ function besideConformance(context: OnlineStoreContext): void {
       expect((await again.readCanaries(lane, SHARD_COUNT))[shard]).toEqual(at(5))
       expect(await again.load(lane, shard, at(5), [key])).toMatchObject({ ok: true })
       expect(await again.readDocument(document)).toBe('kept')
-      expect((await again.readProgress()).filter(one => one.source === source)).toEqual([progress])
+      expect((await again.readProgress()).filter(one => one.feed === feed)).toEqual([progress])
     })
 
     it('refuses every call after close with CLOSED, and closes twice', async () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { renderFrame, renderPlainLine } from '../../services/demo/frame.ts'
+import { driftVerdict, renderFrame, renderPlainLine } from '../../services/demo/frame.ts'
 import type { LabelledPayment } from '../../services/demo/generator.ts'
 import { nextSteps, renderSummary } from '../../services/demo/summary.ts'
 import { createTally } from '../../services/demo/tally.ts'
@@ -139,6 +139,44 @@ describe('renderFrame', () => {
     expect(renderFrame(busyTally().state(40_000), 60, 40)).toMatchSnapshot()
   })
 
+  it('shows everything in 80 by 24, the size of most terminals', () => {
+    const text = renderFrame(busyTally().state(40_000), 80, 23)
+    expect(text).toMatchSnapshot()
+    expect(text).not.toContain('…')
+  })
+
+  it('keeps the drift in view: heading, rows, verdict and legend, from 16 lines on', () => {
+    const state = busyTally().state(40_000)
+    fc.assert(
+      fc.property(fc.integer({ min: 80, max: 200 }), fc.integer({ min: 16, max: 60 }), (width, height) => {
+        const lines = renderFrame(state, width, height).split('\n')
+        const at = lines.findIndex(line => line.startsWith('Drift, most above noise first'))
+        expect(at).toBeGreaterThan(0)
+        expect(lines[at + 1]).toContain('request.amount')
+        expect(lines[at + 1]).toContain('▲')
+        expect(lines[at + 2]).toContain('score')
+        expect(lines.at(-2)).toBe('  1 of 3 features have moved')
+        expect(lines.at(-1)).toMatch(/^ {2}▲ higher ▼ lower ◆ other: beyond chance, and PSI > 0\.1/)
+      }),
+    )
+  })
+
+  it('gives the card and the patterns up before the drift where it is narrow and low', () => {
+    const text = renderFrame(busyTally().state(40_000), 60, 23)
+    expect(text).toContain('Drift, most above noise first')
+    expect(text).toContain('  score ')
+    expect(text).toContain('Fraud ')
+    expect(text).not.toContain('answer:')
+  })
+
+  it('draws decisions to scale, and a share above 0 at all', () => {
+    const bars = renderFrame(busyTally().state(40_000), 60, 40)
+      .split('\n')
+      .filter(line => /^ {2}(approve|review|decline) /.test(line))
+      .map(line => line.replace(/^ {2}\S+ +[\d,]+ {2}/, ''))
+    expect(bars).toEqual(['███████████▉  99.1 %', '▏              0.3 %', '▏              0.7 %'])
+  })
+
   it('never leaves the terminal', () => {
     const states: readonly DemoState[] = [busyTally().state(40_000), newTally().state(0)]
     fc.assert(
@@ -153,6 +191,36 @@ describe('renderFrame', () => {
         },
       ),
     )
+  })
+})
+
+describe('what is said of drift', () => {
+  const said = (bins: readonly number[]): string => {
+    const counts = [{ model: 'fraud', version: '1', missing: 0, feature: 'request.amount', bins }]
+    return driftVerdict(assessDrift(counts, new Map([['fraud@1', manifest('1')]])))
+  }
+
+  it('is that it is being collected, that nothing is above the threshold, or how many have moved', () => {
+    expect(driftVerdict([])).toBe('collecting, shown after 20 s')
+    expect(said([100, 200, 0, 0])).toBe('collecting, 300 of 500 scores so far')
+    expect(said([1000, 3000, 3000, 2900])).toBe('no feature above PSI 0.1')
+    expect(said([2000, 4000, 2000, 1900])).toBe('1 of 1 features have moved')
+  })
+
+  it('is the same in the frame, the plain line and the summary', () => {
+    const state = { ...busyTally().state(40_000), drift: [] }
+    const words = driftVerdict([])
+    expect(renderFrame(state, 80, 23)).toContain(`  ${words}`)
+    expect(renderPlainLine(state)).toContain(`drift: ${words}`)
+    const [finding] = busyTally().state(40_000).drift
+    if (finding === undefined) throw new Error('no finding')
+    const still = { ...state, drift: [{ ...finding, verdict: 'stable', psi: 0.05 } as const] }
+    const stable = 'no feature above PSI 0.1'
+    expect(renderFrame(still, 80, 23)).toContain(`\n  ${stable}\n`)
+    expect(renderPlainLine(still)).toMatch(new RegExp(`drift: ${stable}$`))
+    expect(renderSummary(still, [])).toContain(`in the last half minute: ${stable}\n`)
+    const chance = { ...still, drift: [{ ...finding, verdict: 'stable', psi: 0.15 } as const] }
+    expect(renderFrame(chance, 80, 23)).toContain(`  ${stable} by more than chance`)
   })
 })
 

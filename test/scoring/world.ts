@@ -180,11 +180,11 @@ export async function startWorld(
   const options: ScoringOptions = { bound, services, namespace: NAMESPACE, store, models, clock, telemetry, emit }
   const engine = createScoringEngine({ ...options, ...change(options) })
   const caughtUp = async (timeMs: number, sources = bound.plan.sources.map(source => source.name)): Promise<void> => {
-    const progress = bound.plan.sources
-      .filter(source => sources.includes(source.name))
-      .flatMap(({ name, partitions }) =>
-        Array.from({ length: partitions }, (_, partition): Progress => {
-          return { source: name, partition, offset: 1, arrivalMs: timeMs, caughtUpAtMs: timeMs }
+    const progress = bound.units
+      .filter(unit => sources.includes(unit.source.name))
+      .flatMap(({ feed, source }) =>
+        Array.from({ length: source.partitions }, (_, partition): Progress => {
+          return { feed, partition, offset: 1, arrivalMs: timeMs, caughtUpAtMs: timeMs }
         }),
       )
     await store.publishProgress(progress)

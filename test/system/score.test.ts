@@ -57,12 +57,12 @@ describe('scoring with the shipped definitions and model', () => {
 
   /** Waits until the worker says that it stands at the end of every partition. */
   async function caughtUp(): Promise<void> {
-    const store = await openEmbeddedOnlineStore({ path: join(data, 'online-store.sqlite'), clock: systemClock })
+    const store = await openEmbeddedOnlineStore({ path: join(data, 'online-store.default.sqlite'), clock: systemClock })
     const ends = await Promise.all(
       [0, 1, 2, 3].map(async partition => (await log.bounds('payments', partition)).endOffset),
     )
     const reached = async () => {
-      const progress = (await store.readProgress()).filter(each => each.source === 'payment')
+      const progress = (await store.readProgress()).filter(each => each.feed.startsWith('payment.r'))
       return progress.map(each => each.offset + 1)
     }
     await expect.poll(reached, { timeout: 20_000 }).toEqual(ends)

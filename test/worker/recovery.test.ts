@@ -91,6 +91,8 @@ function workerOver(world: World, limits = FEATURE_WORKER_LIMITS): ConsumerHandl
     units: world.bound.units,
     start: { incarnation: revision.incarnation, offsets: revision.start },
     liveFrom: revision.liveFrom,
+    feed: 'feed',
+    reportsLateFor: new Set(world.bound.units.map(unit => unit.entity)),
     namespace: NAMESPACE,
     log: world.log,
     store: world.store,
@@ -101,7 +103,7 @@ function workerOver(world: World, limits = FEATURE_WORKER_LIMITS): ConsumerHandl
       observeMs: () => undefined,
       log: () => undefined,
     },
-    limits,
+    limits: { ...limits, maxRecordBytes: 1024 * 1024 },
   })
 }
 

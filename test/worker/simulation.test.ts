@@ -108,12 +108,19 @@ async function simulate(seed: number, bugs: PlantedBugs): Promise<{ wrong: strin
       units: bound.units,
       start: { incarnation: 'life-1', offsets: [0] },
       liveFrom: [0],
+      feed: 'feed',
+      reportsLateFor: new Set(bound.units.map(unit => unit.entity)),
       namespace: NAMESPACE,
       log,
       store: sim.store,
       clock,
       telemetry: silent,
-      limits: { maxDirtySections: 1 + pick(6), maxCachedSections: 1 + pick(8), commitIntervalMs: 2_000 },
+      limits: {
+        maxDirtySections: 1 + pick(6),
+        maxCachedSections: 1 + pick(8),
+        commitIntervalMs: 2_000,
+        maxRecordBytes: 1 << 20,
+      },
     })
 
   async function own(steps: number): Promise<void> {

@@ -59,9 +59,10 @@ export type LoadOutcome =
   | { readonly ok: true; readonly sections: readonly (Section | null)[] }
   | { readonly ok: false; readonly canary: Canary | null }
 
-/** Where a source's pipeline stands; published about once a second, outside the state. */
+/** Where a pipeline stands; published about once a second, outside the state. */
 export interface Progress {
-  readonly source: string
+  /** The reader and the units that it feeds, such as `payment.r1`. */
+  readonly feed: string
   readonly partition: number
   readonly offset: number
   readonly arrivalMs: number

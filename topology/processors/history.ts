@@ -4,6 +4,7 @@ import type { LogRecord, NewRecord } from '../ports/event-log.ts'
 import type { ScoreRecord } from '../ports/score-record.ts'
 import { deadLetterTopic } from '../topology.ts'
 import { OFFLINE_TABLES, deadLetterRow, labelRow, rawRow, rawTableName, scoreRow } from './offline-schema.ts'
+import { reportedRecord } from './reported.ts'
 import type { LabelRecord, OfflineRow, RecordPosition } from './offline-schema.ts'
 
 /** One row and the table it belongs to. */
@@ -31,16 +32,12 @@ function deadLetterRowOf(record: LogRecord, incarnation: string, code: string, r
   return { table: OFFLINE_TABLES.deadLetters, row: deadLetterRow(letter) }
 }
 
-/** What the headers of a dead letter may take beside those of its record. */
-const DEAD_LETTER_HEADER_BYTES = 4_096
-
 /**
  * Events of a source: valid ones to its raw table, others to the dead letters with reason and position. The row keeps
  * every byte; in the topic a record that would no longer fit with its new headers is cut, and says from how many bytes.
  * @param maxRecordBytes the most that the log takes in one record
  */
 export function sourceMapper(source: SourcePlan, maxRecordBytes: number): RecordMapper {
-  const maxPayloadBytes = Math.max(0, maxRecordBytes - DEAD_LETTER_HEADER_BYTES)
   const decoder = eventDecoder(source)
   const table = rawTableName(source)
   return (record, incarnation) => {
@@ -51,35 +48,17 @@ export function sourceMapper(source: SourcePlan, maxRecordBytes: number): Record
         deadLetter: null,
       }
     }
-    const kept = maxPayloadBytes - sizeOf(record.key, record.headers)
-    const cut = record.value.length > kept
+    const headers = {
+      'hw-source': source.name,
+      'hw-incarnation': incarnation,
+      'hw-code': decoded.code,
+      'hw-reason': decoded.reason,
+    }
     return {
       rows: [deadLetterRowOf(record, incarnation, decoded.code, decoded.reason)],
-      deadLetter: {
-        topic: deadLetterTopic(source),
-        key: record.key,
-        partition: record.partition,
-        value: cut ? record.value.subarray(0, Math.max(0, kept)) : record.value,
-        headers: {
-          ...record.headers,
-          ...(cut ? { 'hw-cut-from-bytes': String(record.value.length) } : {}),
-          'hw-source': source.name,
-          'hw-topic': record.topic,
-          'hw-incarnation': incarnation,
-          'hw-partition': String(record.partition),
-          'hw-offset': String(record.offset),
-          'hw-code': decoded.code,
-          'hw-reason': decoded.reason,
-        },
-      },
+      deadLetter: reportedRecord(record, deadLetterTopic(source), headers, maxRecordBytes),
     }
   }
-}
-
-function sizeOf(key: string | null, headers: Readonly<Record<string, string>>): number {
-  let bytes = Buffer.byteLength(key ?? '')
-  for (const [name, value] of Object.entries(headers)) bytes += Buffer.byteLength(name) + Buffer.byteLength(value)
-  return bytes
 }
 
 /** Records of our own topics; one that cannot be read is kept as a dead letter of that topic. */

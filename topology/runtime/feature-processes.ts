@@ -1,3 +1,4 @@
+import { feedName } from '../../features/plan/units.ts'
 import type { CatalogueRevision } from '../../features/plan/units.ts'
 import type { Consumer } from '../ports/event-log.ts'
 import { consumerErrors } from './context.ts'
@@ -10,9 +11,15 @@ export function workerOf(context: RuntimeContext, revision: CatalogueRevision) {
   const units = context.bound.units.filter(unit => ids.has(unit.id))
   const source = context.project.plan.sources.find(s => s.name === revision.source)
   if (units.length === 0 || source === undefined) return null
+  const earlier = context.bound.units.filter(
+    unit => unit.source.name === source.name && unit.revision < revision.revision,
+  )
+  const reported = new Set(earlier.map(unit => unit.entity))
   const handlers = createFeatureWorker({
     source,
     units,
+    feed: feedName(source.name, revision.revision),
+    reportsLateFor: new Set(units.map(unit => unit.entity).filter(entity => !reported.has(entity))),
     start: { incarnation: revision.incarnation, offsets: revision.start },
     liveFrom: revision.liveFrom,
     namespace: context.config.namespace,
@@ -20,7 +27,11 @@ export function workerOf(context: RuntimeContext, revision: CatalogueRevision) {
     store: context.store,
     clock: context.clock,
     telemetry: context.telemetry,
-    limits: { ...FEATURE_WORKER_LIMITS, maxCachedSections: context.config.worker.maxCachedSections },
+    limits: {
+      ...FEATURE_WORKER_LIMITS,
+      maxCachedSections: context.config.worker.maxCachedSections,
+      maxRecordBytes: context.config.eventLog.maxRecordBytes,
+    },
   })
   return { source, handlers }
 }

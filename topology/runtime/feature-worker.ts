@@ -15,7 +15,7 @@ import {
 } from './partition-task.ts'
 import type { FeatureWorkerLimits, FeatureWorkerOptions, PartitionTask, WorkerScope } from './partition-task.ts'
 
-export const FEATURE_WORKER_LIMITS: FeatureWorkerLimits = {
+export const FEATURE_WORKER_LIMITS: Omit<FeatureWorkerLimits, 'maxRecordBytes'> = {
   maxDirtySections: 5_000,
   maxCachedSections: 50_000,
   commitIntervalMs: 2_000,

@@ -61,27 +61,40 @@ export function createOfflineWriter(options: OfflineWriterOptions): ConsumerHand
     })
   }
 
+  /** Writes what is buffered now; what comes in meanwhile stays for the next flush. */
   async function flush(control: ConsumerControl): Promise<void> {
-    for (const [table, list] of rows) {
-      await offline.insert(table, list)
-      telemetry.count('offline_writer_rows', list.length, { table })
-      buffered -= list.length
-      rows.delete(table)
+    const committing = [...ends]
+    const letters = deadLetters.length
+    for (const [table, list] of [...rows]) {
+      const written = list.slice()
+      await offline.insert(table, written)
+      telemetry.count('offline_writer_rows', written.length, { table })
+      list.splice(0, written.length)
+      buffered -= written.length
+      if (list.length === 0) rows.delete(table)
     }
-    if (deadLetters.length > 0) await log.append(deadLetters)
-    deadLetters.length = 0
-    for (const [key, end] of ends) {
+    if (letters > 0) await log.append(deadLetters.slice(0, letters))
+    deadLetters.splice(0, letters)
+    for (const [key, end] of committing) {
       await control.commit(end.topic, end.partition, end.offset)
-      ends.delete(key)
+      if (ends.get(key) === end) ends.delete(key)
     }
-    buffered = 0
+    oldestAtMs = clock.nowMs()
+  }
+
+  let flushing: Promise<void> = Promise.resolve()
+  /** One flush at a time; a failed one does not spoil the next. */
+  function flushNext(control: ConsumerControl): Promise<void> {
+    flushing = flushing.catch(() => undefined).then(() => flush(control))
+    return flushing
   }
 
   let last: ConsumerControl | null = null
   async function flushIfDue(control: ConsumerControl): Promise<void> {
     last = control
     if (ends.size === 0) return
-    if (buffered >= limits.maxBufferedRows || clock.nowMs() - oldestAtMs >= limits.flushIntervalMs) await flush(control)
+    if (buffered >= limits.maxBufferedRows || clock.nowMs() - oldestAtMs >= limits.flushIntervalMs)
+      await flushNext(control)
   }
 
   return {
@@ -91,8 +104,12 @@ export function createOfflineWriter(options: OfflineWriterOptions): ConsumerHand
       await flushIfDue(control)
     },
     idle: (_topic, _partition, _endOffset, control) => flushIfDue(control),
-    revoked: async () => {
-      if (last !== null && ends.size > 0) await flush(last)
+    revoked: async (topic, partition) => {
+      try {
+        if (last !== null && ends.size > 0) await flushNext(last)
+      } finally {
+        ends.delete(`${topic}/${partition}`)
+      }
     },
   }
 }

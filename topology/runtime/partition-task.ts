@@ -17,6 +17,7 @@ import {
   trimCache,
 } from '../processors/feature-lane.ts'
 import type { FeatureLane, LaneEvent } from '../processors/feature-lane.ts'
+import { reportedRecord } from '../processors/reported.ts'
 import { lateTopic } from '../topology.ts'
 
 /** Bounds and periods of a feature worker. */
@@ -27,6 +28,8 @@ export interface FeatureWorkerLimits {
   readonly maxCachedSections: number
   /** How often canaries of untouched shards are brought forward and the offset is committed. */
   readonly commitIntervalMs: number
+  /** The most that the log takes in one record. */
+  readonly maxRecordBytes: number
 }
 
 export interface FeatureWorkerOptions {
@@ -37,6 +40,10 @@ export interface FeatureWorkerOptions {
   readonly start: { readonly incarnation: string; readonly offsets: readonly number[] }
   /** By partition: records before this offset had their lateness judged by an earlier revision. */
   readonly liveFrom: readonly number[]
+  /** Entities whose late events this worker reports; those of earlier revisions are reported by theirs. */
+  readonly reportsLateFor: ReadonlySet<string>
+  /** Names the progress of these units, as `BoundUnit.feed`. */
+  readonly feed: string
   readonly namespace: string
   readonly log: EventLog
   readonly store: OnlineStore
@@ -186,7 +193,7 @@ export async function publishProgress(scope: WorkerScope, task: PartitionTask, c
   task.lastProgressAtMs = now
   const applied = task.lanes[0]?.applied ?? { offset: -1, arrivalMs: 0 }
   const { partition } = task
-  await scope.store.publishProgress([{ source: scope.source.name, partition, ...applied, caughtUpAtMs: now }])
+  await scope.store.publishProgress([{ feed: scope.feed, partition, ...applied, caughtUpAtMs: now }])
 }
 
 /** The valid events among records that the task has not applied; the others are the offline writer's to report. */
@@ -223,6 +230,7 @@ export function applyToLanes(
     scope.telemetry.count('feature_worker_added_events', outcome.added, labels)
     scope.telemetry.count('feature_worker_duplicate_events', outcome.duplicates, labels)
     scope.telemetry.count('feature_worker_conflicting_events', outcome.conflicts, labels)
+    if (!scope.reportsLateFor.has(lane.unit.entity)) continue
     for (const offset of outcome.late) {
       if (offset < liveFrom) continue
       const entities = late.get(offset)
@@ -240,23 +248,13 @@ export async function publishLate(
   late: ReadonlyMap<number, readonly string[]>,
 ): Promise<void> {
   if (late.size === 0) return
-  const { source, log, telemetry } = scope
+  const { source, log, telemetry, limits } = scope
+  const refused = records.filter(record => late.has(record.offset))
   await log.append(
-    records
-      .filter(record => late.has(record.offset))
-      .map(record => ({
-        topic: lateTopic(source),
-        key: record.key,
-        partition: record.partition,
-        value: record.value,
-        headers: {
-          ...record.headers,
-          'hw-source': source.name,
-          'hw-partition': String(record.partition),
-          'hw-offset': String(record.offset),
-          'hw-late-for': (late.get(record.offset) ?? []).join(','),
-        },
-      })),
+    refused.map(record => {
+      const headers = { 'hw-source': source.name, 'hw-late-for': (late.get(record.offset) ?? []).join(',') }
+      return reportedRecord(record, lateTopic(source), headers, limits.maxRecordBytes)
+    }),
   )
   telemetry.count('feature_worker_late_events', late.size, { source: source.name })
 }

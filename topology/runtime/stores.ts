@@ -17,5 +17,8 @@ export async function openEventLog(config: Config, clock: Clock): Promise<EventL
 export async function openOnlineStore(config: Config, clock: Clock): Promise<OnlineStore> {
   mkdirSync(config.dataDirectory, { recursive: true })
   const { openEmbeddedOnlineStore } = await import('../adapters/online-store/embedded.ts')
-  return await openEmbeddedOnlineStore({ path: join(config.dataDirectory, 'online-store.sqlite'), clock })
+  return await openEmbeddedOnlineStore({
+    path: join(config.dataDirectory, `online-store.${config.namespace}.sqlite`),
+    clock,
+  })
 }

@@ -156,7 +156,7 @@ async function runTurn(
   const nowMs = clock.nowMs()
   refuseLate(options, rows, 'while the online store was read')
   const staleGroups = (selection: Selection): readonly boolean[] =>
-    selection.groups.map(group => staleness.caughtUpAgeMs(group.source, nowMs) > group.maxAgeMs)
+    selection.groups.map(group => group.feeds.some(feed => staleness.caughtUpAgeMs(feed, nowMs) > group.maxAgeMs))
   const byService = new Map<ServiceRuntime, Row[]>()
   for (let index = 0; index < rows.length; index++) {
     const row = rows[index]

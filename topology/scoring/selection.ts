@@ -33,7 +33,8 @@ export interface UnitRead {
 export interface SelectedGroup {
   readonly name: string
   readonly entity: string
-  readonly source: string
+  /** The readers that its features depend on. */
+  readonly feeds: readonly string[]
   readonly maxAgeMs: number
   readonly featureNames: readonly string[]
   /** Index of the group's first feature within the selection; the others follow. */
@@ -114,7 +115,7 @@ export function selectGroups(
     selected.push({
       name: group.name,
       entity: group.entity,
-      source: group.source,
+      feeds: [...new Set(features.map(feature => feature.unit.feed))],
       maxAgeMs: group.maxAgeMs,
       featureNames,
       first: names.length,

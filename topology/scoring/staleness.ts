@@ -3,10 +3,10 @@ import type { Clock } from '../ports/clock.ts'
 import type { OnlineStore } from '../ports/online-store.ts'
 import type { Telemetry } from '../ports/telemetry.ts'
 
-/** How long ago each source's pipeline had nothing left to read, kept fresh in the background. */
+/** How long ago each feed had nothing left to read, kept fresh in the background. */
 export interface StalenessWatch {
-  /** Milliseconds since every partition of the source was caught up; Infinity while one has never been. */
-  caughtUpAgeMs(source: string, nowMs: number): number
+  /** Milliseconds since every partition of the feed was caught up; Infinity while one has never been. */
+  caughtUpAgeMs(feed: string, nowMs: number): number
   /** Reads the progress once; a failure is counted and leaves what was known. */
   refresh(): Promise<void>
   close(): void
@@ -21,16 +21,16 @@ export function watchStaleness(options: {
   readonly pollMs: number
 }): StalenessWatch {
   const { bound, store, clock, telemetry, pollMs } = options
-  const partitions = new Map(bound.plan.sources.map(source => [source.name, source.partitions]))
+  const partitions = new Map(bound.units.map(unit => [unit.feed, unit.source.partitions]))
   const caughtUpAt = new Map<string, number>()
   let closed = false
   const refresh = async (): Promise<void> => {
     try {
       const seen = new Map<string, Map<number, number>>()
       for (const progress of await store.readProgress()) {
-        const source = seen.get(progress.source) ?? new Map<number, number>()
-        source.set(progress.partition, Math.max(source.get(progress.partition) ?? -Infinity, progress.caughtUpAtMs))
-        seen.set(progress.source, source)
+        const feed = seen.get(progress.feed) ?? new Map<number, number>()
+        feed.set(progress.partition, Math.max(feed.get(progress.partition) ?? -Infinity, progress.caughtUpAtMs))
+        seen.set(progress.feed, feed)
       }
       const nowMs = clock.nowMs()
       for (const [name, count] of partitions) {
@@ -40,7 +40,7 @@ export function watchStaleness(options: {
           oldest = Math.min(oldest, byPartition?.get(partition) ?? -Infinity)
         }
         caughtUpAt.set(name, oldest)
-        if (Number.isFinite(oldest)) telemetry.gauge('source_caught_up_age_ms', nowMs - oldest, { source: name })
+        if (Number.isFinite(oldest)) telemetry.gauge('feed_caught_up_age_ms', nowMs - oldest, { feed: name })
       }
     } catch (error) {
       telemetry.count('progress_read_failures', 1)
@@ -56,7 +56,7 @@ export function watchStaleness(options: {
   }, pollMs)
   timer.unref()
   return {
-    caughtUpAgeMs: (source, nowMs) => nowMs - (caughtUpAt.get(source) ?? -Infinity),
+    caughtUpAgeMs: (feed, nowMs) => nowMs - (caughtUpAt.get(feed) ?? -Infinity),
     refresh,
     close: () => {
       closed = true

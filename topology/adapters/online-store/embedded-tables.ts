@@ -31,12 +31,12 @@ CREATE TABLE canaries (
 ) WITHOUT ROWID;
 CREATE TABLE documents (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE progress (
-  source TEXT NOT NULL,
+  feed TEXT NOT NULL,
   partition INTEGER NOT NULL,
   "offset" INTEGER NOT NULL,
   arrival_ms INTEGER NOT NULL,
   caught_up_at_ms INTEGER NOT NULL,
-  PRIMARY KEY (source, partition)
+  PRIMARY KEY (feed, partition)
 ) WITHOUT ROWID;
 `
 

@@ -173,13 +173,13 @@ function progressTable(file: SqliteFile): Pick<OnlineStore, 'publishProgress' | 
      "offset" = excluded."offset", arrival_ms = excluded.arrival_ms, caught_up_at_ms = excluded.caught_up_at_ms`,
   )
   const select = file.rows(
-    'SELECT source, partition, "offset", arrival_ms, caught_up_at_ms FROM progress ORDER BY source, partition',
+    'SELECT feed, partition, "offset", arrival_ms, caught_up_at_ms FROM progress ORDER BY feed, partition',
   )
   return {
     publishProgress: async progress =>
       file.write(() => {
         for (const one of progress) {
-          put.run(one.source, one.partition, one.offset, one.arrivalMs, one.caughtUpAtMs)
+          put.run(one.feed, one.partition, one.offset, one.arrivalMs, one.caughtUpAtMs)
         }
       }),
     readProgress: async () => file.run(() => select.all().map(decodeProgress)),
@@ -188,7 +188,7 @@ function progressTable(file: SqliteFile): Pick<OnlineStore, 'publishProgress' | 
 
 function decodeProgress(row: readonly unknown[]): Progress {
   return {
-    source: String(row[0]),
+    feed: String(row[0]),
     partition: Number(row[1]),
     offset: Number(row[2]),
     arrivalMs: Number(row[3]),

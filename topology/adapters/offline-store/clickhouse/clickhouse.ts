@@ -189,11 +189,12 @@ export function connectClickHouse(options: ClickHouseOptions): OfflineStore {
         for await (const chunk of result.stream) void chunk
       })
     },
-    export(sql, format) {
+    export(sql, format, exporting) {
       return attempt(`the query "${shortened(sql)}"`, true, async () => {
         if (!/^[A-Za-z0-9]+$/.test(format)) throw new PortError('QUERY_FAILED', `'${format}' is no name of a format.`)
         const query = `${sql.trimEnd().replace(/;$/, '')}\nFORMAT ${format}`
-        const result = await client.exec({ query })
+        const color = exporting?.color === true ? 1 : 0
+        const result = await client.exec({ query, clickhouse_settings: { output_format_pretty_color: color } })
         return result.stream
       })
     },

@@ -7,6 +7,7 @@ import { descriptorSet } from '../../../../protos/gen/descriptors.ts'
 import { FeatureServiceDefinition } from '../../../../protos/gen/headwater/features/v1/features.ts'
 import { ScoringServiceDefinition } from '../../../../protos/gen/headwater/scoring/v1/scoring.ts'
 import type { ScoreRequest } from '../../../../protos/gen/headwater/scoring/v1/scoring.ts'
+import { PortError } from '../../../ports/errors.ts'
 import { SERVER_ERRORS, ServerError } from '../../../ports/server.ts'
 import type { Clock } from '../../../ports/clock.ts'
 import type { ServerHandlers } from '../../../ports/server.ts'
@@ -86,7 +87,14 @@ function bind(server: Server, address: string): Promise<number> {
   return new Promise((resolve, reject) => {
     server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
       if (error === null) resolve(port)
-      else reject(new PortError('SERVER_UNAVAILABLE', `cannot listen on ${address}; free the port, or set server.port to another`, { cause: error }))
+      else
+        reject(
+          new PortError(
+            'SERVER_UNAVAILABLE',
+            `cannot listen on ${address}; free the port, or set server.port to another`,
+            { cause: error },
+          ),
+        )
     })
   })
 }
