@@ -12,6 +12,7 @@ export async function startDriftMonitor(
 ): Promise<RunningProcess & Pick<RunningDriftMonitor, 'findings'>> {
   let findings: RunningDriftMonitor['findings'] = () => []
   const running = await startOn(setup, async context => {
+    setup.telemetry.log('info', 'drift monitor: looking for the offline store')
     const offline = await awaitOfflineStore(context.config, MAX_WAIT_MS)
     const monitor = await startDriftMonitoring(context, offline)
     findings = () => monitor.findings()

@@ -18,6 +18,7 @@ import {
 import { isKeyType } from './compile-sources.ts'
 import { checkExpression, typeName, unknownField } from './expression-check.ts'
 import { hashOf } from './hash.ts'
+import { operatorsOf, TYPE_OF_EVERY_KIND } from './operators.ts'
 import type { AggregatorRef, Expression, FeaturePlan, FieldPlan, GroupPlan, SourcePlan } from './plan.ts'
 import type { Report } from './problems.ts'
 
@@ -38,7 +39,7 @@ export function compileGroup(definition: Group, source: SourcePlan, report: Repo
   const keyField = groupKey(definition, source, where, report)
   const maxAgeMs = checkDuration('maxAge', options['maxAge'] ?? '1m', MAX_AGE_BOUNDS, where, report)
   const features: FeaturePlan[] = []
-  if (definition.failure !== null) report('HW0308', where, `the function that lists them failed: ${definition.failure}`)
+  if (definition.failure !== null) reportFailure(definition.failure, source, where, report)
   else if (Object.keys(definition.features).length === 0) report('HW0309', where, 'it has no features')
   for (const [featureName, feature] of Object.entries(definition.features)) {
     const at = `${where}, feature ${featureName}`
@@ -66,6 +67,20 @@ export function compileGroup(definition: Group, source: SourcePlan, report: Repo
     features,
     description: textOf(options['description']),
   }
+}
+
+/** Of a call that a column does not have, such as `e.amount.gte is not a function`. */
+const NOT_A_FUNCTION = /(\w+)\.(\w+) is not a function/
+
+function reportFailure(failure: string, source: SourcePlan, where: string, report: Report): void {
+  const message = `the function that lists them failed: ${failure}`
+  const [, fieldName = '', call = ''] = NOT_A_FUNCTION.exec(failure) ?? []
+  const field = source.fields.find(each => each.name === fieldName)
+  if (field !== undefined) {
+    const operators = operatorsOf(field.type.kind).join(', ')
+    const remedy = `correct the expression: a field of type ${typeName(field.type)} has ${operators}`
+    report('HW0308', where, `${message}; "${field.name}" is ${typeName(field.type)} and has no ${call}`, remedy)
+  } else report('HW0308', where, message, 'correct the expression or code that failed in this function')
 }
 
 function groupKey({ entity, options }: Group, source: SourcePlan, where: string, report: Report): string {
@@ -195,8 +210,9 @@ function compileAggregator(draft: FeatureDraft, input: FieldPlan | null, where: 
   const descriptor = AGGREGATORS.find(each => each.family === draft.family)
   const type = input?.type ?? null
   if (descriptor === undefined || !descriptor.accepts(type)) {
-    const what = type === null ? 'needs a field' : `takes no field of type ${typeName(type)}`
-    report('HW0304', where, `${draft.family} ${what}`)
+    const taken = TYPE_OF_EVERY_KIND.filter(each => descriptor?.accepts(each) === true).map(each => each.kind)
+    const what = type === null ? 'needs a field' : `takes no field of type ${typeName(type)}, which "${input?.name}" is`
+    report('HW0304', where, `${draft.family} ${what}; it takes ${taken.join(', ')}`)
     return null
   }
   const params = { ...defaultsOf(descriptor), ...draft.params } as AggregatorRef['params']

@@ -47,7 +47,7 @@ export const PROBLEMS = {
   },
   HW0302: { title: 'A field cannot hold an entity key', remedy: 'use a field of type string, int or int64' },
   HW0303: { title: 'A feature looks at a field that is not there', remedy: "use a field of the group's source" },
-  HW0304: { title: 'An aggregator cannot take this field', remedy: 'use a field of a type that the aggregator takes' },
+  HW0304: { title: 'An aggregator cannot take this field', remedy: 'use a field of a type that the message lists' },
   HW0305: { title: 'A parameter of an aggregator is wrong', remedy: 'stay within what the message states' },
   HW0306: { title: 'The value for an empty window is wrong', remedy: "give a value of the feature's own type" },
   HW0307: { title: 'A `where` is wrong', remedy: 'build it from the columns of `e`, with values of the same type' },
@@ -83,12 +83,12 @@ export const PROBLEMS = {
 
 export type ProblemCode = keyof typeof PROBLEMS
 
-/** Notes one problem; `where` is such as `group card_activity, feature spend_24h`. */
-export type Report = (code: ProblemCode, where: string, message: string) => void
+/** Notes one problem; `where` is such as `group card_activity, feature spend_24h`, `remedy` the code's unless given. */
+export type Report = (code: ProblemCode, where: string, message: string, remedy?: string) => void
 
 /** A report that appends to `problems` in the name of a file. */
 export function reporter(file: string, problems: Problem[]): Report {
-  return (code, where, message) => {
-    problems.push({ code, file, where, message, remedy: PROBLEMS[code].remedy })
+  return (code, where, message, remedy = PROBLEMS[code].remedy) => {
+    problems.push({ code, file, where, message, remedy })
   }
 }

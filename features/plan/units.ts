@@ -240,6 +240,30 @@ function wantedUnits(plan: Plan, catalogue: Catalogue, source: SourcePlan): read
   return wanted
 }
 
+/** What a plan changes in the state that a catalogue describes. */
+export interface StateChange {
+  /** `group.feature` names whose state is not kept yet: they are computed from the log's first record on. */
+  readonly added: readonly string[]
+  /** Units that no feature of the plan reads any more. */
+  readonly unusedUnits: readonly number[]
+}
+
+/** Compares a plan with what is stored; changes nothing. */
+export function stateChange(plan: Plan, catalogue: Catalogue): StateChange {
+  const used = new Set<number>()
+  const added: string[] = []
+  for (const group of plan.groups) {
+    const source = sourceOf(plan, group.source)
+    for (const feature of group.features) {
+      const unit = covering(catalogue, source, group, feature)
+      if (unit === undefined) added.push(`${group.name}.${feature.name}`)
+      else used.add(unit.id)
+    }
+  }
+  const units = catalogue.revisions.flatMap(revision => revision.units.map(unit => unit.id))
+  return { added, unusedUnits: units.filter(id => !used.has(id)) }
+}
+
 /**
  * Gives every feature of the plan a stored unit: those whose state is already kept stay where they are, the rest goes
  * to new units, one per (entity, source). Returns the same catalogue object when nothing had to be added.

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 
@@ -31,6 +31,7 @@ export async function initProject(options: {
   readonly packageSpec?: string
 }): Promise<InitResult> {
   const directory = resolve(options.directory)
+  refuseFile(directory)
   const present = existsSync(directory) ? await readdir(directory) : []
   if (present.length > 0 && !options.force) {
     throw new Error(
@@ -48,19 +49,49 @@ export async function initProject(options: {
       kept.push(file)
       continue
     }
-    await mkdir(dirname(target), { recursive: true })
+    await makeFolder(dirname(target))
     await writeFile(target, text)
     written.push(file)
   }
   const here = relative(process.cwd(), directory)
   const nextSteps = [
     ...(options.packageSpec === undefined ? own.firstSteps : []),
-    ...(here === '' ? [] : [`cd ${here.startsWith('..') ? directory : here}`]),
+    ...(here === '' ? [] : [`cd ${shellWord(here.startsWith('..') ? directory : here)}`]),
     'npm install',
     'npm run plan',
     'npm start',
   ]
   return { directory, written: written.toSorted(), kept: kept.toSorted(), nextSteps }
+}
+
+/** Throws where the path, or what would hold it, is a file. */
+function refuseFile(directory: string): void {
+  let nearest = directory
+  while (!existsSync(nearest) && dirname(nearest) !== nearest) nearest = dirname(nearest)
+  if (statSync(nearest).isDirectory()) return
+  throw new Error(`${nearest} is a file, not a folder; name a new folder.`)
+}
+
+/**
+ * Makes a folder and those above it, one by one: where a file system refuses new entries with ENOENT, as /proc does,
+ * Node's recursive mkdir tries for ever.
+ */
+async function makeFolder(folder: string): Promise<void> {
+  if (existsSync(folder)) return
+  await makeFolder(dirname(folder))
+  try {
+    await mkdir(folder)
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    throw new Error(`${folder} cannot be made (${why}). Name a folder in a place that you may write to.`, {
+      cause: error,
+    })
+  }
+}
+
+/** The text as one word of a shell command. */
+function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`
 }
 
 async function scaffoldFiles(): Promise<readonly (readonly [file: string, text: string])[]> {
@@ -124,6 +155,6 @@ async function ownPackage(): Promise<{ readonly spec: string; readonly firstStep
   if (!inCheckout) return { spec: `^${version}`, firstSteps: [] }
   return {
     spec: `file:${join(root, `headwater-${version}.tgz`)}`,
-    firstSteps: [`(cd ${root} && npm run package)`],
+    firstSteps: [`(cd ${shellWord(root)} && npm run package)`],
   }
 }

@@ -1,10 +1,41 @@
 import type { Command } from 'commander'
+import type { Plan } from '../../features/plan/plan.ts'
+import { stateChange } from '../../features/plan/units.ts'
+import type { StateChange } from '../../features/plan/units.ts'
+import { readCatalogue } from '../../topology/runtime/catalogue.ts'
+import type { Config } from '../../topology/runtime/config.ts'
+import { hasOnlineStore, openOnlineStore } from '../../topology/runtime/stores.ts'
+import { systemClock } from '../clock.ts'
 import { renderPlan } from '../../features/plan/render.ts'
 import { describeTopology, topologyOf } from '../../topology/topology.ts'
 import { loadProject } from '../../topology/runtime/project.ts'
 import { describeProblems, loadConfig } from '../load.ts'
 import type { CommonFlags } from '../load.ts'
 import { withConfigFlags } from './options.ts'
+
+/** What the plan changes in the state of this data folder; null where there is none yet. */
+async function changeOf(config: Config, plan: Plan): Promise<StateChange | null> {
+  if (!hasOnlineStore(config)) return null
+  const store = await openOnlineStore(config, systemClock)
+  try {
+    return stateChange(plan, await readCatalogue(store))
+  } finally {
+    await store.close()
+  }
+}
+
+function describeChange(change: StateChange | null): string {
+  const title = 'changes to stored state'
+  if (change === null) return `${title}: nothing is stored in this data folder yet`
+  const byGroup = Map.groupBy(change.added, name => name.slice(0, name.indexOf('.')))
+  const lines = [...byGroup].map(([group, names]) => {
+    return `  new     ${group}: ${names.map(name => name.slice(group.length + 1)).join(', ')}`
+  })
+  if (lines.length > 0) lines.push('          computed from the first record in the log on, beside what is live')
+  if (change.unusedUnits.length > 0)
+    lines.push(`  unused  units ${change.unusedUnits.join(', ')}: no feature reads them any more`)
+  return lines.length === 0 ? `${title}: none` : [title, ...lines].join('\n')
+}
 
 /** `headwater plan`: compiles the definitions and shows what they come to. */
 export function addPlanCommand(program: Command): void {
@@ -25,8 +56,12 @@ export function addPlanCommand(program: Command): void {
       return
     }
     const { plan, warnings } = loaded.project
-    if (flags.json === true) process.stdout.write(`${JSON.stringify({ plan, warnings }, null, 2)}\n`)
-    else process.stdout.write(`${renderPlan(plan)}\n\n${describeTopology(topologyOf(plan))}\n`)
+    const change = await changeOf(config, plan)
+    if (flags.json === true) process.stdout.write(`${JSON.stringify({ plan, warnings, change }, null, 2)}\n`)
+    else
+      process.stdout.write(
+        `${renderPlan(plan)}\n\n${describeTopology(topologyOf(plan))}\n\n${describeChange(change)}\n`,
+      )
     for (const warning of warnings)
       process.stderr.write(`warning ${warning.code} ${warning.where}: ${warning.message}\n`)
   })

@@ -62,7 +62,7 @@ describe('headwater init', () => {
       directory,
       written: scaffolded,
       kept: [],
-      nextSteps: [`cd ${directory}`, 'npm install', 'npm run plan', 'npm start'],
+      nextSteps: [`cd '${directory}'`, 'npm install', 'npm run plan', 'npm start'],
     })
     expect(manifestIn(directory)).toMatchObject({
       name: 'my-features',
@@ -78,6 +78,29 @@ describe('headwater init', () => {
     const file = join(parent, 'features', 'index.ts')
     writeFileSync(file, readFileSync(file, 'utf8').replace('e.sum(e.amount,', 'e.sum(e.amuont,'))
     expect(typeErrors(parent)).toMatch(/features\/index\.ts.*amuont/)
+  })
+
+  it('quotes a folder in the steps where the shell needs it', async () => {
+    const stepOf = async (name: string) =>
+      (await initProject({ directory: join(parent, name), force: false, packageSpec: '^0.1.0' })).nextSteps[0]
+    expect(await stepOf('plain-1.x')).toBe(`cd ${join(parent, 'plain-1.x')}`)
+    const step = await stepOf("it's $HOME")
+    const ran = spawnSync('sh', ['-c', `${step} && pwd`], { encoding: 'utf8' })
+    expect(ran.stdout).toBe(`${join(parent, "it's $HOME")}\n`)
+  })
+
+  it('refuses a file, and a folder inside a file', async () => {
+    const file = join(parent, 'notes.txt')
+    writeFileSync(file, 'mine')
+    const refused = `${file} is a file, not a folder; name a new folder.`
+    await expect(initProject({ directory: file, force: false })).rejects.toThrow(refused)
+    await expect(initProject({ directory: join(file, 'a', 'b'), force: true })).rejects.toThrow(refused)
+  })
+
+  it.runIf(process.platform === 'linux')('says so where no folder can be made', async () => {
+    await expect(initProject({ directory: '/proc/x/y', force: false })).rejects.toThrow(
+      /\/proc\/x cannot be made .*ENOENT/,
+    )
   })
 
   it('refuses a folder that is not empty', async () => {
@@ -109,6 +132,5 @@ describe('headwater init', () => {
     )
     writeFileSync(join(parent, 'package.json'), '{ oops')
     await expect(initProject({ directory: parent, force: true })).rejects.toThrow(/package\.json is not valid JSON/)
-    await expect(initProject({ directory: join(parent, 'package.json'), force: true })).rejects.toThrow(/package\.json/)
   })
 })

@@ -170,8 +170,18 @@ const CASES: readonly (readonly [keyof typeof PROBLEMS, string, () => unknown, s
   ['HW0302', 'a decimal', () => groupWith({ key: 'amount' }), '"amount" is decimal(2)'],
   ['HW0303', 'a typo', () => featureWith(e => e['sum']?.(e['amout'], '1h')), 'there is no field "amout"; there are id'],
   ['HW0303', 'a name', () => featureWith(e => e['sum']?.('amount', '1h')), 'the input is not a column of `e`'],
-  ['HW0304', 'a string', () => featureWith(e => e['sum']?.(e.note, '1h')), 'sum takes no field of type string'],
-  ['HW0304', 'a timestamp', () => featureWith(e => e['mean']?.(e.at, '1h')), 'mean takes no field of type timestamp'],
+  [
+    'HW0304',
+    'a string',
+    () => featureWith(e => e['sum']?.(e.note, '1h')),
+    'sum takes no field of type string, which "note" is; it takes int, int64, double, decimal, boolean',
+  ],
+  [
+    'HW0304',
+    'a timestamp',
+    () => featureWith(e => e['mean']?.(e.at, '1h')),
+    'mean takes no field of type timestamp, which "at" is',
+  ],
   ['HW0305', 'no n', () => featureWith(e => e['lastN']?.(e.note, undefined, '1h')), 'parameter n must be an integer'],
   [
     'HW0305',
@@ -314,7 +324,7 @@ describe('a bad definition', () => {
     expect(found.map(problem => problem.message).join('; ')).toContain(message)
     for (const problem of found) {
       expect(problem.file).toBe('m.ts')
-      expect(problem.remedy).toBe(PROBLEMS[code].remedy)
+      if (!problem.message.includes('failed:')) expect(problem.remedy).toBe(PROBLEMS[code].remedy)
       expect(problem.where).not.toBe('')
     }
   })
@@ -322,6 +332,29 @@ describe('a bad definition', () => {
   it('covers every code of the table', () => {
     const covered = new Set<string>([...CASES.map(([code]) => code), ...ELSEWHERE])
     expect([...covered].sort()).toEqual(Object.keys(PROBLEMS).sort())
+  })
+})
+
+describe('a function of a group that throws', () => {
+  const failing = (build: (e: Columns) => unknown) =>
+    problemsOf(exported(featureWith(build))).map(({ code, message, remedy }) => ({ code, message, remedy }))
+
+  it('is answered with the operators that the field has', () => {
+    expect(failing(e => e['count']?.('1h', { where: e.amount['gte']!(5) }))).toEqual([
+      {
+        code: 'HW0308',
+        message:
+          'the function that lists them failed: e.amount.gte is not a function; "amount" is decimal(2) and has no gte',
+        remedy: 'correct the expression: a field of type decimal(2) has eq, ne, in, lt, le, gt, ge, isNull, isNotNull',
+      },
+    ])
+    expect(failing(({ note }) => note['includes']!('x'))[0]?.remedy).toMatch(/type string has .*, startsWith$/)
+  })
+
+  it('is answered with the place where it says more than a field', () => {
+    const [problem] = failing(e => (e.nothing['gte']!(5), undefined))
+    expect(problem?.message).toContain('e.nothing.gte is not a function')
+    expect(problem?.remedy).toBe('correct the expression or code that failed in this function')
   })
 })
 

@@ -19,6 +19,18 @@ async function standingOf(log: EventLog, topic: string): Promise<TopicStanding> 
   }
 }
 
+/** The catalogue as stored; nothing is changed. */
+export async function readCatalogue(store: OnlineStore): Promise<Catalogue> {
+  return (await readStored(store)).catalogue
+}
+
+async function readStored(
+  store: OnlineStore,
+): Promise<{ readonly text: string | null; readonly catalogue: Catalogue }> {
+  const text = await store.readDocument(DOCUMENT)
+  return { text, catalogue: text === null ? EMPTY_CATALOGUE : (JSON.parse(text) as Catalogue) }
+}
+
 /**
  * Makes the topics a plan needs, gives its features stored units (creating those that are missing), and binds the
  * plan to them. Safe to run in several processes at once.
@@ -30,8 +42,7 @@ export async function preparePlan(
 ): Promise<{ readonly bound: BoundPlan; readonly catalogue: Catalogue }> {
   await log.ensureTopics(topologyOf(plan).topics)
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-    const text = await store.readDocument(DOCUMENT)
-    const current = text === null ? EMPTY_CATALOGUE : (JSON.parse(text) as Catalogue)
+    const { text, catalogue: current } = await readStored(store)
     const standings = new Map<string, TopicStanding>()
     for (const source of plan.sources) standings.set(source.name, await standingOf(log, source.topic))
     const catalogue = placePlan(plan, current, standings)

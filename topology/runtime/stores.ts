@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../ports/clock.ts'
 import type { EventLog } from '../ports/event-log.ts'
@@ -13,12 +13,21 @@ export async function openEventLog(config: Config, clock: Clock): Promise<EventL
   return await openEmbeddedEventLog({ path, clock, maxRecordBytes: config.eventLog.maxRecordBytes })
 }
 
+function onlineStorePath(config: Config): string {
+  return join(config.dataDirectory, `online-store.${config.namespace}.sqlite`)
+}
+
+/** Whether there is an online store that was used before. */
+export function hasOnlineStore(config: Config): boolean {
+  return existsSync(onlineStorePath(config))
+}
+
 /** Opens the online store of the configuration. */
 export async function openOnlineStore(config: Config, clock: Clock): Promise<OnlineStore> {
   mkdirSync(config.dataDirectory, { recursive: true })
   const { openEmbeddedOnlineStore } = await import('../adapters/online-store/embedded.ts')
   return await openEmbeddedOnlineStore({
-    path: join(config.dataDirectory, `online-store.${config.namespace}.sqlite`),
+    path: onlineStorePath(config),
     clock,
   })
 }
