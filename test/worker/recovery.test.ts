@@ -398,7 +398,7 @@ describe('batch boundaries and restarts', () => {
     let run = 0
     try {
       await fc.assert(
-        fc.asyncProperty(fc.integer(), fc.integer({ min: 1, max: 120 }), async (seed, count) => {
+        fc.asyncProperty(fc.integer(), fc.integer({ min: 20, max: 120 }), async (seed, count) => {
           const path = join(folder.path, `run-${++run}`)
           const world = await openWorld(path, newClock())
           try {
