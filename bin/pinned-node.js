@@ -64,7 +64,8 @@ export function suitableNode() {
  */
 export function becomeNode(script, args) {
   const node = suitableNode()
-  const nodeArgs = ['--disable-warning=ExperimentalWarning', script, ...args]
+  const endWithParent = pathToFileURL(join(dirname(fileURLToPath(import.meta.url)), 'end-with-parent.js')).href
+  const nodeArgs = ['--disable-warning=ExperimentalWarning', '--import', endWithParent, script, ...args]
   if (process.platform !== 'win32' && typeof process.execve === 'function') {
     process.execve(node, [node, ...nodeArgs], process.env)
   } else {
@@ -77,8 +78,7 @@ export function becomeNode(script, args) {
  * @param {readonly string[]} nodeArgs
  */
 function spawnNode(node, nodeArgs) {
-  const endWithParent = pathToFileURL(join(dirname(fileURLToPath(import.meta.url)), 'end-with-parent.js')).href
-  const child = spawn(node, ['--import', endWithParent, ...nodeArgs], {
+  const child = spawn(node, nodeArgs, {
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
   })
   child.once('error', error => {
