@@ -1,4 +1,4 @@
-import { relative, resolve } from 'node:path'
+import { extname, relative, resolve } from 'node:path'
 import type { Project } from '../../features/plan/compile.ts'
 import { eventDecoder } from '../../features/plan/event.ts'
 import type { SourcePlan } from '../../features/plan/plan.ts'
@@ -202,7 +202,7 @@ async function runLive(options: DemoOptions, system: AllInOne, log: EventLog, st
     serve: `${options.command} run all ${data}`,
     grpcAddress: '127.0.0.1:50051',
     cardId: state.card?.cardId ?? 'card-1',
-    featuresFile: resolve(import.meta.dirname, '..', '..', 'features', 'fraud', 'index.ts'),
+    featuresFile: resolve(import.meta.dirname, '..', '..', 'features', 'fraud', `index${extname(import.meta.filename)}`),
     data,
   })
   process.stdout.write(`${renderSummary(state, steps)}\n`)
