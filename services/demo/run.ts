@@ -202,7 +202,14 @@ async function runLive(options: DemoOptions, system: AllInOne, log: EventLog, st
     serve: `${options.command} run all ${data}`,
     grpcAddress: '127.0.0.1:50051',
     cardId: state.card?.cardId ?? 'card-1',
-    featuresFile: resolve(import.meta.dirname, '..', '..', 'features', 'fraud', `index${extname(import.meta.filename)}`),
+    featuresFile: resolve(
+      import.meta.dirname,
+      '..',
+      '..',
+      'features',
+      'fraud',
+      `index${extname(import.meta.filename)}`,
+    ),
     data,
   })
   process.stdout.write(`${renderSummary(state, steps)}\n`)
