@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import type { DriftFinding } from '../topology/monitoring/drift-assess.ts'
-import { openOfflineStore } from '../topology/runtime/offline.ts'
+import { ownOfflineStore } from '../topology/runtime/offline.ts'
 import type { BackgroundData, BackgroundMessage } from './background.ts'
 import { claimDataFolder } from './data-folder.ts'
 import { UsageError } from './load.ts'
@@ -59,7 +59,7 @@ export async function startAllInOne(setup: ProcessSetup, level: BackgroundData['
   try {
     stops.push(claimDataFolder(setup.config.dataDirectory, 'run all'))
     // The engine's thread must belong to the main thread; the background finds it by its address.
-    const offline = await openOfflineStore(setup.config)
+    const offline = await ownOfflineStore(setup.config)
     stops.push(() => offline.close())
     const background = await startBackground({ config: setup.config, level })
     stops.push(() => background.stop())

@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import type { DriftFinding } from '../topology/monitoring/drift-assess.ts'
 import type { Config } from '../topology/runtime/config.ts'
+import { openOfflineStore } from '../topology/runtime/offline.ts'
 import { startDriftMonitor } from './drift-monitor.ts'
 import { startFeatureWorker } from './feature-worker.ts'
 import { loadDefinitions } from './load.ts'
@@ -35,7 +36,7 @@ async function run(port: NonNullable<typeof parentPort>): Promise<void> {
   let monitor: Awaited<ReturnType<typeof startDriftMonitor>>
   try {
     const setup = { config, project: await loadDefinitions(config), telemetry }
-    running.push(await startOfflineWriter(setup))
+    running.push(await startOfflineWriter(setup, openOfflineStore))
     running.push(await startFeatureWorker(setup))
     monitor = await startDriftMonitor(setup)
     running.push(monitor)

@@ -6,20 +6,38 @@ import { UsageError } from './load.ts'
 const HOLDER = 'running.json'
 const DEMO_MARK = 'made-by-headwater-demo'
 
-function alive(pid: number): boolean {
+/**
+ * What tells a process from a later one with the same number: its start time where the system shows it (Linux), else
+ * only that it is there. Null when there is none.
+ */
+function identityOf(pid: number): string | null {
   try {
     process.kill(pid, 0)
-    return true
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+    if (!(error instanceof Error && 'code' in error && error.code === 'EPERM')) return null
+  }
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[START_TIME_FIELD] ?? 'running'
+  } catch {
+    return 'running'
   }
 }
 
-function holderOf(folder: string): { readonly pid: number; readonly what: string } | null {
+/** Of the fields of /proc/PID/stat behind the command's name. */
+const START_TIME_FIELD = 19
+
+interface Holder {
+  readonly pid: number
+  readonly identity: string | null
+  readonly what: string
+}
+
+function holderOf(folder: string): Holder | null {
   try {
-    const { pid, what } = JSON.parse(readFileSync(join(folder, HOLDER), 'utf8')) as { pid?: unknown; what?: unknown }
-    if (typeof pid !== 'number' || pid === process.pid || !alive(pid)) return null
-    return { pid, what: typeof what === 'string' ? what : 'another process' }
+    const holder = JSON.parse(readFileSync(join(folder, HOLDER), 'utf8')) as Holder
+    const now = identityOf(holder.pid)
+    return holder.pid === process.pid || now === null || now !== holder.identity ? null : holder
   } catch {
     return null
   }
@@ -39,7 +57,7 @@ export function claimDataFolder(folder: string, what: string): () => void {
   refuseHeldFolder(folder)
   mkdirSync(folder, { recursive: true })
   const file = join(folder, HOLDER)
-  writeFileSync(file, JSON.stringify({ pid: process.pid, what }))
+  writeFileSync(file, JSON.stringify({ pid: process.pid, identity: identityOf(process.pid), what } satisfies Holder))
   return () => rmSync(file, { force: true })
 }
 

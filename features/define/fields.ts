@@ -3,6 +3,7 @@ import type { KIND } from './marks.ts'
 import { DEFINITION } from './marks.ts'
 import type { VALUE } from './marks.ts'
 
+/** The kinds of field types, one per member of `t` but `optional`. */
 export type FieldKind = FieldType['kind']
 
 /** A field of an event. `V` is the type of its values as authors see them, with null when it is optional. */
@@ -16,8 +17,10 @@ export interface Field<K extends FieldKind = FieldKind, V = Value, O extends boo
   readonly description: string
 }
 
+/** The fields of an event by name. */
 export type Fields = Readonly<Record<string, Field>>
 
+/** What a field may be declared with beside its type. */
 export interface FieldOptions {
   readonly description?: string
 }

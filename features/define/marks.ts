@@ -7,6 +7,7 @@ export declare const KIND: unique symbol
 /** Marks what an author defined, also across copies of this module. */
 export const DEFINITION: unique symbol = Symbol.for('headwater.definition')
 
+/** What `DEFINITION` holds: which of the authoring functions made a value. */
 export type DefinitionKind = 'field' | 'event' | 'entity' | 'feature' | 'group' | 'derived' | 'policy' | 'service'
 
 /** The kind of definition a value is, or null when it is something else. */

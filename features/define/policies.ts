@@ -32,6 +32,10 @@ export interface Policy<V = never, O extends string = string> {
 /** What rules see: as derived features, and `derived` itself. */
 export type PolicyView<R extends Event, G extends readonly Group[], D> = View<R, G> & { readonly derived: D }
 
+/**
+ * What `policy` is given. `R`, `G` and `D` are the request, groups and derived features that its rules see, `O` its
+ * outcomes.
+ */
 export interface PolicyOptions<R extends Event, G extends readonly Group[], D, O extends string> {
   readonly version?: string
   /** What the rules look at, for its types; a service with this policy must have all of it. */

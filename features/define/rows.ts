@@ -8,6 +8,7 @@ import type { Duration, VALUE } from './marks.ts'
 /** How far back a feature looks: a sliding window `(t − W, t]`, or everything. */
 export type WindowLength = Duration | 'lifetime'
 
+/** What every aggregator may be given. */
 export interface FeatureOptions {
   /** Only events for which this holds. */
   readonly where?: Condition
@@ -18,16 +19,19 @@ export interface FeatureOptions {
   readonly description?: string
 }
 
+/** Options of an aggregator that is null where the window is empty; `W` is the type of what replaces that null. */
 export interface NullableOptions<W> extends FeatureOptions {
   /** The value where the window is empty, instead of null; not for int64. */
   readonly whenEmpty?: W
 }
 
+/** Options of `variance` and `std`. */
 export interface SpreadOptions<W> extends NullableOptions<W> {
   /** Divide by n − 1 instead of n. */
   readonly sample?: boolean
 }
 
+/** Options of `distinct`. */
 export interface DistinctOptions extends FeatureOptions {
   /** The largest count that is told apart; 1000 by default. */
   readonly bound?: number

@@ -66,6 +66,7 @@ type ResolvableGroups<R extends Event, G extends readonly Group[]> = {
 /** While the derived functions are still being inferred, `D` is its constraint; a policy is judged only after that. */
 type Settled<D> = string extends keyof D ? never : D
 
+/** What `service` is given. `D` maps the names of its own derived features to the types of their values. */
 export interface ServiceOptions<R extends Event, G extends readonly Group[], D> {
   /** The event that a caller sends to be scored. */
   readonly request: R
@@ -78,6 +79,7 @@ export interface ServiceOptions<R extends Event, G extends readonly Group[], D> 
   readonly description?: string
 }
 
+/** A service as it was defined. `V` is what its derived features see, `D` the types of their values by name. */
 export interface Service<N extends string = string, V = unknown, D = unknown> {
   readonly [DEFINITION]: 'service'
   readonly [VALUE]: V & { readonly derived: D }

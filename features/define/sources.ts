@@ -12,6 +12,7 @@ type FieldNames<F extends Fields, K extends FieldKind, O extends boolean> = {
 }[keyof F] &
   string
 
+/** What `event` is given. Durations are bounded by the plan, which also checks the named fields. */
 export interface EventOptions<F extends Fields> {
   readonly topic: string
   /** The field that identifies an event: the same id and time again is a duplicate. */
@@ -34,6 +35,7 @@ export interface EventOptions<F extends Fields> {
   readonly description?: string
 }
 
+/** A source of events as it was defined; its options stay unchecked until the plan is compiled. */
 export interface Event<N extends string = string, F extends Fields = Fields> {
   readonly [DEFINITION]: 'event'
   readonly name: N
@@ -49,6 +51,7 @@ export function event<const N extends string, const F extends Fields>(
   return { [DEFINITION]: 'event', name, fields: options.fields, options: { ...options } }
 }
 
+/** An entity as it was defined. `K` is the name of the field that holds its key. */
 export interface Entity<N extends string = string, K extends string = string> {
   readonly [DEFINITION]: 'entity'
   readonly name: N

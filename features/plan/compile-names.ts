@@ -7,11 +7,32 @@ const NAME = /^[a-z][a-z0-9_]{0,63}$/
 const RESERVED: ReadonlySet<string> = new Set(['constructor', 'then', 'prototype'])
 const RESERVED_GROUPS: ReadonlySet<string> = new Set([...RESERVED, 'request', 'derived', 'score'])
 
+/** Tables and views of the offline store that stand beside the view of each event. */
+export const RESERVED_EVENTS: ReadonlySet<string> = new Set([
+  ...RESERVED,
+  'scores',
+  'decisions',
+  'labels',
+  'labels_known',
+  'dead_letters',
+  'drift_counts',
+  'drift_minutes',
+  'drift_statistics',
+  'drift',
+])
+const RAW_TABLE = /^events_/
+
+function isReserved(kind: string, name: string): boolean {
+  if (kind === 'a group') return RESERVED_GROUPS.has(name)
+  if (kind === 'an event') return RESERVED_EVENTS.has(name) || RAW_TABLE.test(name)
+  return RESERVED.has(name)
+}
+
 /** Reports a name of the wrong form or one that is reserved. */
 export function checkName(kind: string, name: unknown, where: string, report: Report): void {
   if (typeof name !== 'string' || !NAME.test(name)) {
     report('HW0101', where, `${shownText(name)} is not a name for ${kind}`)
-  } else if ((kind === 'a group' ? RESERVED_GROUPS : RESERVED).has(name)) {
+  } else if (isReserved(kind, name)) {
     report('HW0102', where, `"${name}" is reserved and cannot name ${kind}`)
   }
 }

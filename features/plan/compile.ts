@@ -29,6 +29,7 @@ export interface Project {
   readonly warnings: readonly Problem[]
 }
 
+/** A project, or everything that keeps the modules from being one. */
 export type CompileResult =
   { readonly ok: true; readonly project: Project } | { readonly ok: false; readonly problems: readonly Problem[] }
 
@@ -176,6 +177,9 @@ function fingerprint(definition: unknown): string {
   })
 }
 
+/** Topics that Headwater makes itself: scores and labels, late events, dead letters. */
+const OWN_TOPIC = /^hw\.|\.late$|\.dead-letter$/
+
 function checkTopics(
   sources: ReadonlyMap<string, SourcePlan>,
   found: Collected,
@@ -183,6 +187,10 @@ function checkTopics(
 ): void {
   const owners = new Map<string, string>()
   for (const [name, { topic }] of sources) {
+    if (OWN_TOPIC.test(topic)) {
+      const report = reportIn(found.event.get(name)?.file ?? '')
+      report('HW0209', `event ${name}`, `topic "${topic}" is of a form that Headwater uses for its own topics`)
+    }
     const owner = owners.get(topic)
     if (owner === undefined || topic === '') owners.set(topic, name)
     else

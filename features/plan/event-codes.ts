@@ -19,6 +19,7 @@ export const DECODE_ERRORS = {
   FUTURE: 'the event is dated further ahead of its arrival than the clock skew allows',
 } as const
 
+/** A key of `DECODE_ERRORS`. */
 export type DecodeErrorCode = keyof typeof DECODE_ERRORS
 
 /** Refused values are passed as results, not thrown. */

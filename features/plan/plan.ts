@@ -13,6 +13,7 @@ export interface Plan {
   readonly services: readonly ServicePlan[]
 }
 
+/** One field of a source. The order of a source's fields is that of a decoded event's cells. */
 export interface FieldPlan {
   readonly name: string
   readonly type: FieldType
@@ -20,6 +21,7 @@ export interface FieldPlan {
   readonly description: string
 }
 
+/** An event as compiled: its topic and how its records are read. Durations in milliseconds. */
 export interface SourcePlan {
   readonly name: string
   readonly topic: string
@@ -36,6 +38,7 @@ export interface SourcePlan {
   readonly description: string
 }
 
+/** An entity as compiled. */
 export interface EntityPlan {
   readonly name: string
   /** The default key field of events that name this entity. */
@@ -43,6 +46,7 @@ export interface EntityPlan {
   readonly description: string
 }
 
+/** A group as compiled; `entity` and `source` are names within the same plan. */
 export interface GroupPlan {
   readonly name: string
   readonly entity: string
@@ -60,6 +64,10 @@ export interface AggregatorRef {
   readonly params: Readonly<Record<string, number | boolean | string>>
 }
 
+/**
+ * One windowed feature as compiled. `valueType` is TypeScript text; a null `whenEmpty` leaves the aggregator's own
+ * empty value.
+ */
 export interface FeaturePlan {
   readonly name: string
   readonly aggregator: AggregatorRef
@@ -75,6 +83,10 @@ export interface FeaturePlan {
   readonly description: string
 }
 
+/**
+ * A service as compiled; `request`, `groups` and `model` are names. Its code stays outside the plan, in a project's
+ * `services`.
+ */
 export interface ServicePlan {
   readonly name: string
   readonly request: string
@@ -107,6 +119,7 @@ export type Expression =
   | { readonly op: 'in'; readonly term: Expression; readonly values: readonly Expression[] }
   | { readonly op: 'startsWith'; readonly term: Expression; readonly prefix: string }
 
+/** One finding about the definitions, an error or a warning (codes HW09xx). */
 export interface Problem {
   /** Such as `HW0103`; the table is in `features/plan/problems.ts`. */
   readonly code: string

@@ -36,7 +36,7 @@ export const PROBLEMS = {
     title: 'A parameter of a field type is out of bounds',
     remedy: 'a decimal has a scale of 0 to 9, a vector 1 to 4096 elements',
   },
-  HW0209: { title: 'Two events share a topic', remedy: 'give each event a topic of its own' },
+  HW0209: { title: 'A topic is taken', remedy: 'give each event a topic of its own' },
   HW0210: {
     title: 'An option has a value that is not allowed',
     remedy: 'use one of the values that the message lists',

@@ -23,12 +23,14 @@ export interface BoundUnit {
   project(event: DecodedEvent): Point
 }
 
+/** A feature with the unit that stores its state and how it is read from there. */
 export interface BoundFeature {
   readonly plan: FeaturePlan
   readonly unit: BoundUnit
   readonly read: FeatureRead
 }
 
+/** A group whose features are placed; features in the order of the plan. */
 export interface BoundGroup {
   readonly plan: GroupPlan
   readonly features: readonly BoundFeature[]
@@ -96,6 +98,7 @@ export interface Catalogue {
   readonly revisions: readonly CatalogueRevision[]
 }
 
+/** The catalogue of a namespace in which no unit was ever made; numbering starts at 1. */
 export const EMPTY_CATALOGUE: Catalogue = { format: 1, nextUnit: 1, revisions: [] }
 
 /** Where a topic stands when units are created on it; arrays by partition. */

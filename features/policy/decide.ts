@@ -6,6 +6,7 @@ export interface FailedRule {
   readonly reason: string
 }
 
+/** An outcome with the rules that led to it or could not be asked. */
 export interface Decision {
   readonly outcome: string
   /** Names of the rules that held, in the policy's order. */

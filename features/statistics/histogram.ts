@@ -25,6 +25,7 @@ export function binOf(edges: readonly number[], value: number): number {
   return low
 }
 
+/** Zero counts to be filled over these edges: one bin more than there are edges. */
 export function emptyCounts(edges: readonly number[]): MutableCounts {
   return { bins: Array.from({ length: edges.length + 1 }, () => 0), missing: 0 }
 }

@@ -41,6 +41,11 @@ function describeSummary(flags: Flags, summary: BacktestSummary): string {
       `${summary.outOfOrder} rows are dated before an earlier row; they became known at their place in the file`,
     )
   }
+  if (summary.outOfRange > 0) {
+    lines.push(
+      `${summary.outOfRange} rows are older than what was known by more than the read horizon, and were left out`,
+    )
+  }
   if (summary.refused > 0) {
     lines.push(`${summary.refused} rows are no valid events and were left out, among them:`)
     lines.push(...summary.firstRefusals.map(reason => `  ${reason}`))

@@ -17,7 +17,9 @@ import { durationOption, withConfigFlags } from './options.ts'
 export function addDriftCommand(program: Command): void {
   const command = program
     .command('drift')
-    .description('compare what was scored lately with what the models were trained on')
+    .description(
+      'compare what was scored lately with what the models were trained on, and keep the result in drift_statistics',
+    )
     .addOption(durationOption('--window <duration>', 'how far back to look, such as 30m or 24h', '1h'))
     .option('--json', 'print the report as JSON')
   withConfigFlags(command).action(async (flags: CommonFlags & { window: number; json?: boolean }) => {
@@ -30,7 +32,7 @@ export function addDriftCommand(program: Command): void {
       const windowMinutes = Math.max(1, Math.ceil(flags.window / 60_000))
       const report = await readDriftReport({ offline, manifests, nowMs: systemClock.nowMs(), windowMinutes })
       await writeDriftStatistics(offline, report)
-      process.stdout.write(flags.json === true ? `${driftJson(report)}\n` : `${renderDrift(report)}\n`)
+      process.stdout.write(flags.json === true ? driftJson(report) : renderDrift(report))
     } finally {
       await offline.close()
     }

@@ -13,7 +13,8 @@ interface Flags extends CommonFlags {
 
 const DEFAULT_FORMAT = 'PrettyCompact'
 const READING = /^\s*(?:--[^\n]*\n\s*|\/\*[^]*?\*\/\s*)*\(*\s*(select|with|show|describe|desc|explain|exists)\b/i
-const TRAILING_FORMAT = /\bformat\s+([a-z]\w*)\s*$/i
+/** `… FORMAT JSON` at the end, but not `… ORDER BY format DESC`. */
+const TRAILING_FORMAT = /(?<!\bby|,|\.)\s+format\s+(?!asc\b|desc\b)([a-z]\w*)\s*$/i
 
 /** The statement without its end mark and without the format it names, and that format. */
 function statementOf(text: string, flags: Flags): { readonly sql: string; readonly format: string } {

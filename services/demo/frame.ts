@@ -230,6 +230,7 @@ function clip(text: string, width: number): string {
   return text.length <= width ? text : `${text.slice(0, Math.max(0, width - 1))}…`
 }
 
+/** A count as the frame shows it: rounded to a whole number, thousands parted by commas. */
 export function count(number: number): string {
   return Math.round(number).toLocaleString('en-US')
 }
@@ -238,6 +239,7 @@ function rate(number: number): string {
   return number < 10 ? number.toFixed(1) : count(number)
 }
 
+/** A duration in milliseconds with its unit: one decimal below 10 ms, none from there on. */
 export function ms(milliseconds: number): string {
   return `${milliseconds < 10 ? milliseconds.toFixed(1) : count(milliseconds)} ms`
 }
@@ -247,6 +249,7 @@ function value(number: number | null): string {
   return Number.isInteger(number) ? count(number) : number.toFixed(number < 100 ? 2 : 0)
 }
 
+/** A duration in milliseconds as `mm:ss`, rounded down; negative ones show as `00:00`. */
 export function clock(milliseconds: number): string {
   const seconds = Math.max(0, Math.floor(milliseconds / 1000))
   return `${String(Math.floor(seconds / 60)).padStart(2, '0')}:${String(seconds % 60).padStart(2, '0')}`

@@ -3,11 +3,14 @@ import type { Card, Merchant, Population, Region } from './population.ts'
 import { createRandom } from './random.ts'
 import type { Random } from './random.ts'
 
+/** Milliseconds of an hour. */
 export const HOUR_MS = 3_600_000
+/** Milliseconds of a day. */
 export const DAY_MS = 24 * HOUR_MS
 
 /** The ways of fraud that are acted out. */
 export const FRAUD_PATTERNS = ['card_testing', 'compromised_merchant', 'account_takeover'] as const
+/** One of `FRAUD_PATTERNS`. */
 export type FraudPattern = (typeof FRAUD_PATTERNS)[number]
 
 /** The fields of the event `payment`; times in UTC milliseconds, amounts with two decimals. */
@@ -32,6 +35,7 @@ export interface LabelledPayment {
   readonly pattern: FraudPattern | null
 }
 
+/** What payments are made; all times are event times. */
 export interface GeneratorOptions {
   /** 32 bits. The same options give the same payments. */
   readonly seed: number

@@ -1,5 +1,6 @@
 import { DAY_MS, PAYMENTS_PER_CARD_DAY } from './generator.ts'
 
+/** What the demonstration's event time is planned from. */
 export interface PaceOptions {
   /** When the live part starts, UTC milliseconds. */
   readonly liveFromMs: number

@@ -7,6 +7,7 @@ export interface Region {
   readonly utcOffsetMinutes: number
 }
 
+/** The countries that cards and merchants are dealt to in turn, by offset from west to east. */
 export const REGIONS: readonly Region[] = [
   { country: 'US', utcOffsetMinutes: -540 },
   { country: 'MX', utcOffsetMinutes: -360 },
@@ -38,12 +39,14 @@ const CATEGORIES: readonly Category[] = [
   { name: 'travel', level: 1.6, online: true, share: 0.4 },
 ]
 
+/** A shop: where it is and what it sells. */
 export interface Merchant {
   readonly id: string
   readonly region: Region
   readonly category: Category
 }
 
+/** A card and its habits; levels are natural logarithms. */
 export interface Card {
   readonly id: string
   readonly home: Region
@@ -54,6 +57,7 @@ export interface Card {
   readonly favourites: readonly Merchant[]
 }
 
+/** All cards and merchants of one seed. */
 export interface Population {
   readonly cards: readonly Card[]
   readonly merchants: readonly Merchant[]

@@ -221,15 +221,17 @@ async function runLive(options: DemoOptions, system: AllInOne, log: EventLog, st
  */
 export async function runDemo(options: DemoOptions): Promise<void> {
   const { config, project } = options
-  const log = await openEventLog(config, systemClock)
-  await log.ensureTopics(topologyOf(project.plan).topics)
-  const store = await openOnlineStore(config, systemClock)
-  const system = await startAllInOne({ config, project, telemetry: createTelemetry('warn') }, 'warn')
+  const stops: (() => Promise<void>)[] = []
   try {
+    const log = await openEventLog(config, systemClock)
+    stops.push(() => log.close())
+    await log.ensureTopics(topologyOf(project.plan).topics)
+    const store = await openOnlineStore(config, systemClock)
+    stops.push(() => store.close())
+    const system = await startAllInOne({ config, project, telemetry: createTelemetry('warn') }, 'warn')
+    stops.push(() => system.stop())
     await runLive(options, system, log, store)
   } finally {
-    await system.stop()
-    await store.close()
-    await log.close()
+    for (const stop of stops.toReversed()) await stop()
   }
 }

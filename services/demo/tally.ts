@@ -20,6 +20,7 @@ export interface WatchedFeature {
   readonly values: readonly (number | null)[]
 }
 
+/** The card on show: its last payment's decision and score, and the recent values of its features. */
 export interface WatchedCard {
   readonly cardId: string
   /** What is being done with it; null for honest use. */
@@ -55,6 +56,7 @@ export interface DemoState {
   readonly drift: readonly DriftFinding[]
 }
 
+/** What the tally takes from one answered score; `latencyMs` as the caller measured it. */
 export interface ScoreAnswer {
   readonly decision: string
   readonly score: number | null
@@ -63,6 +65,7 @@ export interface ScoreAnswer {
   readonly features: Readonly<Record<string, Value>>
 }
 
+/** What stays the same for the whole demonstration; `durationMs` 0 for no end. */
 export interface TallyOptions {
   readonly seed: number
   readonly cards: number

@@ -9,6 +9,7 @@ export interface ViewOutput {
   write(text: string): unknown
 }
 
+/** A display that is running. */
 export interface View {
   /** Draws what is new once more, stops, and leaves the terminal as it was. May be called more than once. */
   stop(): void
@@ -16,6 +17,7 @@ export interface View {
   restore(): void
 }
 
+/** Where to draw, what, and how often; `state` is asked anew for every picture or line. */
 export interface ViewOptions {
   readonly output: ViewOutput
   readonly state: () => DemoState

@@ -2,6 +2,10 @@ import { open } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { createGenerator, DAY_MS } from './generator.ts'
 
+/**
+ * Which payments are written, in UTC milliseconds and days of event time, and to which files; existing ones are
+ * replaced.
+ */
 export interface HistoryOptions {
   readonly seed: number
   /** Event time of the first payment. */

@@ -146,7 +146,10 @@ describe('the drift monitor on real engines', () => {
     await log.append([
       { topic: SCORES_TOPIC, key: 'x', value: new TextEncoder().encode('no score'), arrivalMs: everything.toMs },
     ])
-    await offline.insert('scores', records.map(scoreRow))
+    await offline.insert(
+      'scores',
+      records.map(record => scoreRow(record)),
+    )
     await drain(monitorOver(offline))
 
     const online = await readDriftCounts(offline, everything)

@@ -24,8 +24,8 @@ export interface BacktestOptions {
   /** The events' own log and the worker that feeds the online store. */
   readonly log: EventLog
   readonly worker: ConsumerHandlers
-  /** Reads vectors online, each at its event's own time, in the order of `columns`. */
-  readonly readVectors: (events: readonly DecodedEvent[]) => Promise<readonly (readonly Value[])[]>
+  /** Reads vectors online, each at its event's own time, in the order of `columns`; null for one out of range. */
+  readonly readVectors: (events: readonly DecodedEvent[]) => Promise<readonly (readonly Value[] | null)[]>
   readonly files: TableFiles
   readonly onProgress: (done: BacktestSummary, total: number | null) => void
 }
@@ -36,6 +36,8 @@ export interface BacktestSummary {
   readonly refused: number
   /** Rows whose time is before that of an earlier row; they are read as of their place in the file. */
   readonly outOfOrder: number
+  /** Rows further back than the read horizon: left out. */
+  readonly outOfRange: number
   readonly firstRefusals: readonly string[]
 }
 
@@ -78,6 +80,7 @@ interface Progress {
   vectors: number
   refused: number
   outOfOrder: number
+  outOfRange: number
   firstRefusals: string[]
 }
 
@@ -89,7 +92,7 @@ interface Progress {
 export async function backtest(options: BacktestOptions): Promise<BacktestSummary> {
   const file = await options.files.open(options.eventsPath)
   try {
-    const progress: Progress = { rows: 0, vectors: 0, refused: 0, outOfOrder: 0, firstRefusals: [] }
+    const progress: Progress = { rows: 0, vectors: 0, refused: 0, outOfOrder: 0, outOfRange: 0, firstRefusals: [] }
     const idName = options.source.idField
     const idType = options.source.fields.find(field => field.name === idName)?.type.kind
     const idColumn = { name: idName, type: idType === 'string' ? 'String' : 'Int64' }
@@ -136,8 +139,13 @@ async function* replay(
     for (let start = 0; start < due.length; start += MAX_READ_BATCH) {
       const part = due.slice(start, start + MAX_READ_BATCH)
       const vectors = await options.readVectors(part)
-      progress.vectors += part.length
-      yield part.map((event, index) => outputRow(options, event, vectors[index] ?? []))
+      const rows = part.flatMap((event, index) => {
+        const vector = vectors[index] ?? null
+        return vector === null ? [] : [outputRow(options, event, vector)]
+      })
+      progress.vectors += rows.length
+      progress.outOfRange += part.length - rows.length
+      yield rows
     }
     options.onProgress(progress, file.rowCount)
   }

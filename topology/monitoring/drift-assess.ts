@@ -16,11 +16,13 @@ export interface DriftThresholds {
   readonly minimumRows: number
 }
 
+/** The thresholds where none are stated; a PSI below 0.1 is by common convention no shift. */
 export const DRIFT_THRESHOLDS: DriftThresholds = { psi: 0.1, missing: 0.05, alpha: 0.01, minimumRows: 500 }
 
 /** `alert`: above a threshold and significant. `too_few`: not enough rows to say. */
 export type DriftVerdict = 'alert' | 'stable' | 'too_few'
 
+/** One feature of one model version compared with its reference, and what follows from that. */
 export interface DriftFinding extends FeatureDrift {
   readonly model: string
   readonly version: string

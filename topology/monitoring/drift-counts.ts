@@ -32,6 +32,7 @@ export type ModelCounts = readonly HistogramCounts[]
 /** Counts by `model@version`. */
 export type CountsByModel = ReadonlyMap<string, ModelCounts>
 
+/** `model@version`, the key of `Manifests` and `CountsByModel`. */
 export function modelKey(model: string, version: string): string {
   return `${model}@${version}`
 }

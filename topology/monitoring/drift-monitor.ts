@@ -218,11 +218,13 @@ export function decodeScoredInputs(value: Uint8Array): ScoredInputs | null {
   try {
     const parsed: unknown = JSON.parse(decoder.decode(value))
     if (!isRecord(parsed) || !isRecord(parsed['inputs'])) return null
-    const { model, modelVersion, score } = parsed
-    if (!isTextOrNull(model) || !isTextOrNull(modelVersion) || !isNumberOrNull(score)) return null
+    const { model, modelVersion } = parsed
+    const score = decodedNumber(parsed['score'])
+    if (!isTextOrNull(model) || !isTextOrNull(modelVersion) || score === undefined) return null
     const inputs: Record<string, number | null> = Object.create(null) as Record<string, number | null>
-    for (const [name, input] of Object.entries(parsed['inputs'])) {
-      if (!isNumberOrNull(input)) return null
+    for (const [name, text] of Object.entries(parsed['inputs'])) {
+      const input = decodedNumber(text)
+      if (input === undefined) return null
       inputs[name] = input
     }
     return { model, modelVersion, score, inputs }
@@ -239,6 +241,8 @@ function isTextOrNull(value: unknown): value is string | null {
   return value === null || typeof value === 'string'
 }
 
-function isNumberOrNull(value: unknown): value is number | null {
-  return value === null || typeof value === 'number'
+/** A number as score records carry it: NaN and the infinities as their names. undefined for anything else. */
+function decodedNumber(value: unknown): number | null | undefined {
+  if (value === null || typeof value === 'number') return value
+  return value === 'NaN' || value === 'Infinity' || value === '-Infinity' ? Number(value) : undefined
 }

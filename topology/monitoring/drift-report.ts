@@ -1,3 +1,4 @@
+import { sqlString } from '../../features/plan/expression-sql.ts'
 import type { ModelManifest } from '../ports/model-repository.ts'
 import type { OfflineStore } from '../ports/offline-store.ts'
 import { assessDrift, DRIFT_THRESHOLDS } from './drift-assess.ts'
@@ -90,25 +91,21 @@ export function countsFromScoresSql(
   range: { readonly fromMs: number; readonly toMs: number },
 ): string {
   const items = manifest.reference.map(({ feature, edges }) => {
-    const value = feature === SCORE_FEATURE ? 'score' : `inputs[${sqlText(feature)}]`
-    return `(${sqlText(feature)}, [${edges.join(', ')}]::Array(Float64), ${value})`
+    const value = feature === SCORE_FEATURE ? 'score' : `inputs[${sqlString(feature)}]`
+    return `(${sqlString(feature)}, [${edges.join(', ')}]::Array(Float64), ${value})`
   })
-  return `SELECT ${sqlText(manifest.name)} AS model, ${sqlText(manifest.version)} AS model_version, item.1 AS feature,
+  return `SELECT ${sqlString(manifest.name)} AS model, ${sqlString(manifest.version)} AS model_version, item.1 AS feature,
   sumForEach(arrayMap(i -> toUInt64(present AND i = bin), range(length(edges) + 1))) AS bin_counts,
   countIf(NOT present) AS missing_count
 FROM (
   SELECT arrayJoin([${items.join(', ')}]::Array(Tuple(String, Array(Float64), Nullable(Float64)))) AS item,
     item.2 AS edges, ifNull(item.3, nan) AS value, NOT isNaN(value) AS present, arrayCount(edge -> edge <= value, edges) AS bin
   FROM scores FINAL
-  WHERE model = ${sqlText(manifest.name)} AND model_version = ${sqlText(manifest.version)}
+  WHERE model = ${sqlString(manifest.name)} AND model_version = ${sqlString(manifest.version)}
     AND scored_at_ms >= ${Math.trunc(range.fromMs)} AND scored_at_ms < ${Math.trunc(range.toMs)}
 )
 GROUP BY feature
 ORDER BY feature`
-}
-
-function sqlText(text: string): string {
-  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
 }
 
 /** Stores a report, one row a finding. */

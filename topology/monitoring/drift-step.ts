@@ -1,6 +1,7 @@
 import { countScore, listCounts, openCounts } from './drift-counts.ts'
 import type { CountsByModel, Manifests, ScoredInputs } from './drift-counts.ts'
 
+/** Width of the minutes that counts are kept by, in milliseconds; aligned to the epoch. */
 export const MINUTE_MS = 60_000
 
 /** One record of a partition of `hw.scores`, decoded; null where its bytes were no score record. */
@@ -43,6 +44,7 @@ export interface DriftPartition {
   readonly open: OpenMinute | null
 }
 
+/** What one batch led to: rows to store, and numbers of records for the counters. */
 export interface DriftEffects {
   /** Rows of the minutes that this batch closed. */
   readonly closed: readonly DriftCountRow[]
@@ -52,6 +54,7 @@ export interface DriftEffects {
   readonly unknownModel: number
 }
 
+/** A partition of which nothing has been counted yet. */
 export function newDriftPartition(partition: number): DriftPartition {
   return { partition, nextOffset: -1, open: null }
 }

@@ -1,4 +1,4 @@
-/** The one error class of the ports. `code` is from a closed set; the message names what was wrong and the remedy. */
+/** The closed set of what can go wrong behind a port. */
 export type PortErrorCode =
   | 'TOPIC_MISMATCH'
   | 'UNKNOWN_TOPIC'
@@ -9,9 +9,11 @@ export type PortErrorCode =
   | 'MODEL_INVALID'
   | 'MODEL_NOT_FOUND'
   | 'MODEL_RUN'
+  | 'SCHEMA_MISMATCH'
   | 'SERVER_UNAVAILABLE'
   | 'CLOSED'
 
+/** The one error class of the ports. The message names what was wrong and the remedy. */
 export class PortError extends Error {
   readonly code: PortErrorCode
   constructor(code: PortErrorCode, message: string, options?: { cause?: unknown }) {

@@ -1,7 +1,4 @@
-/**
- * The event log: partitioned, ordered, append-only, as in Kafka. Offsets start at 0 and grow by one within a
- * partition. `incarnation` names one life of a topic: a topic that is deleted and made again has another.
- */
+/** A topic as it is asked for. */
 export interface TopicSpec {
   readonly name: string
   readonly partitions: number
@@ -9,12 +6,14 @@ export interface TopicSpec {
   readonly retentionMs: number
 }
 
+/** A topic as it exists. */
 export interface TopicInfo {
   readonly name: string
   readonly incarnation: string
   readonly partitions: number
 }
 
+/** A record to append; its position and, unless stated, its arrival time are the log's to give. */
 export interface NewRecord {
   readonly topic: string
   /** Decides the partition (hash of the UTF-8 bytes, as Kafka's default partitioner); absent: `partition` must be set. */
@@ -29,11 +28,13 @@ export interface NewRecord {
   readonly arrivalMs?: number
 }
 
+/** Where an appended record lies within its topic. */
 export interface Position {
   readonly partition: number
   readonly offset: number
 }
 
+/** A record as it is stored. `arrivalMs`, in UTC milliseconds, is its append time or what was stated when imported. */
 export interface LogRecord {
   readonly topic: string
   readonly partition: number
@@ -59,6 +60,7 @@ export interface Batch {
   readonly endOffset: number
 }
 
+/** What one partition holds: the offsets from `startOffset` up to, not including, `endOffset`. */
 export interface PartitionBounds {
   readonly incarnation: string
   /** First retained offset. */
@@ -67,6 +69,7 @@ export interface PartitionBounds {
   readonly endOffset: number
 }
 
+/** What a consumer calls for each partition that it is assigned. */
 export interface ConsumerHandlers {
   /**
    * Called when a partition is assigned, before its first batch. Returns the offset to start at, or null to start at
@@ -81,6 +84,10 @@ export interface ConsumerHandlers {
   revoked(topic: string, partition: number): Promise<void>
 }
 
+/**
+ * What a handler may ask of its consumer. For a partition that is not assigned `commit` rejects with code
+ * `UNKNOWN_TOPIC`; the others do nothing.
+ */
 export interface ConsumerControl {
   /** Everything below `offset` is done. */
   commit(topic: string, partition: number, offset: number): Promise<void>
@@ -90,11 +97,16 @@ export interface ConsumerControl {
   resume(topic: string, partition: number): void
 }
 
+/** A member of a consumer group that is running. */
 export interface Consumer {
   /** Ends consumption after the call in progress, then revokes every partition; resolves when no handler runs any more. */
   stop(): Promise<void>
 }
 
+/**
+ * The event log: partitioned, ordered, append-only, as in Kafka. Offsets start at 0 and grow by one within a
+ * partition. `incarnation` names one life of a topic: a topic that is deleted and made again has another.
+ */
 export interface EventLog {
   readonly capabilities: {
     /** Members of a group share partitions; absent: every member gets all of them (harmless, state is a max-register). */

@@ -15,6 +15,10 @@ export interface ReferenceHistogram {
   readonly missing: number
 }
 
+/**
+ * What a model was made from and how it is called; `inputs` in the order of its columns, `rows` the size of its data
+ * set, `trainedAt` ISO 8601.
+ */
 export interface ModelManifest {
   readonly name: string
   readonly version: string
@@ -29,6 +33,10 @@ export interface ModelManifest {
   readonly checksums: Readonly<Record<string, string>>
 }
 
+/**
+ * Where models are kept, each with its manifest, by name and version. Errors carry code `MODEL_NOT_FOUND` or
+ * `MODEL_INVALID`.
+ */
 export interface ModelRepository {
   /** The current version of a model, its manifest checked against its files' checksums. */
   open(name: string): Promise<{ readonly manifest: ModelManifest; readonly path: string }>

@@ -8,6 +8,7 @@ export interface LoadedModel {
   close(): Promise<void>
 }
 
+/** What makes models runnable. Errors carry code `MODEL_INVALID`. */
 export interface ModelRuntime {
   /** Loads and warms up; refuses a model whose inputs or outputs do not fit, naming what it found. */
   load(path: string, options: { readonly inputWidth: number; readonly scoreOutput: string }): Promise<LoadedModel>

@@ -12,7 +12,14 @@ export interface OfflineStore {
   stream<Row>(sql: string, params?: Readonly<Record<string, unknown>>): AsyncIterable<readonly Row[]>
   /** Rows as objects whose keys are column names. Durable when resolved; retried with the same `token` it is cheap. */
   insert(table: string, rows: readonly Readonly<Record<string, unknown>>[], token?: string): Promise<void>
-  /** The raw bytes of a query in a format of ClickHouse's, such as `Parquet` or `PrettyCompact`; `color` for terminals. */
-  export(sql: string, format: string, options?: { readonly color?: boolean }): Promise<Readable>
+  /**
+   * The raw bytes of a query in a format of ClickHouse's, such as `Parquet` or `PrettyCompact`; `color` for terminals.
+   * With `readOnly` (false by default) ClickHouse itself refuses, as `QUERY_FAILED`, a query that changes anything.
+   */
+  export(
+    sql: string,
+    format: string,
+    options?: { readonly color?: boolean; readonly readOnly?: boolean },
+  ): Promise<Readable>
   close(): Promise<void>
 }

@@ -22,6 +22,7 @@ export interface Lane {
   readonly partition: number
 }
 
+/** How far one shard of a lane is written. */
 export interface Canary {
   /** Everything up to this offset is written in this shard. */
   readonly offset: number
@@ -29,6 +30,7 @@ export interface Canary {
   readonly arrivalMs: number
 }
 
+/** A section to store for the lane being flushed; refused where a position at least as large is stored and alive. */
 export interface SectionWrite {
   readonly key: string
   readonly position: number
@@ -37,6 +39,7 @@ export interface SectionWrite {
   readonly ttlMs: number
 }
 
+/** What a writer wants stored in one shard, and the fence it is stored under. All keys belong to `shard`. */
 export interface ShardFlush {
   readonly shard: number
   /** What this writer last saw acknowledged. */
@@ -45,6 +48,7 @@ export interface ShardFlush {
   readonly writes: readonly SectionWrite[]
 }
 
+/** What became of one `ShardFlush`; `canary` is the stored one afterwards. */
 export type FlushOutcome =
   | {
       readonly ok: true
@@ -54,6 +58,7 @@ export type FlushOutcome =
   /** Nothing of this shard was written: the stored canary is lower than expected, or missing (null). */
   | { readonly ok: false; readonly canary: Canary | null }
 
+/** What a writer's load found. Not `ok`: the stored canary is lower than expected, or missing (null). */
 export type LoadOutcome =
   /** One entry per key: this lane's own section, null where absent. */
   | { readonly ok: true; readonly sections: readonly (Section | null)[] }
@@ -70,6 +75,7 @@ export interface Progress {
   readonly caughtUpAtMs: number
 }
 
+/** Sections, canaries, progress and documents of one deployment. Errors carry code `STORE_UNAVAILABLE`. */
 export interface OnlineStore {
   readonly capabilities: { readonly survivesProcess: boolean; readonly timeToLive: boolean }
   /** Sets every shard's canary where none is stored; returns all that are stored afterwards, by shard. */
@@ -90,4 +96,5 @@ export interface OnlineStore {
   close(): Promise<void>
 }
 
+/** Shards of every lane. Part of the online layout: another number would place keys elsewhere. */
 export const SHARD_COUNT = 256

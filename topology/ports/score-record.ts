@@ -1,5 +1,9 @@
 import type { Value } from '../../features/kernel/types.ts'
 
+/**
+ * What a feature's value is worth, in the order of the members: up to date, from a source that has fallen behind, null
+ * with the model's default in its place, null, not answerable because the instant lies behind the read horizon.
+ */
 export type FeatureStatus = 'fresh' | 'stale' | 'default' | 'missing' | 'out_of_range'
 
 /** One answered score as the log keeps it (JSON, int64 values as strings), on the topic `hw.scores`, keyed by decision id. */
@@ -44,5 +48,7 @@ export interface ScoreRecord {
   }
 }
 
+/** The topic of `ScoreRecord`. */
 export const SCORES_TOPIC = 'hw.scores'
+/** The topic of labels: what a scored event turned out to be. */
 export const LABELS_TOPIC = 'hw.labels'

@@ -84,6 +84,7 @@ export const SERVER_ERRORS = {
   },
 } as const satisfies Readonly<Record<string, ServerErrorRow>>
 
+/** A key of `SERVER_ERRORS`. */
 export type ServerErrorCode = keyof typeof SERVER_ERRORS
 
 /** An answer that is an error: `code` from the closed set, a message that names what was wrong and the remedy. */
@@ -102,6 +103,7 @@ export class ServerError extends Error {
 /** Values by field name, as a caller sends an event. */
 export type Fields = Readonly<Record<string, Value>>
 
+/** One event to be scored by a service. */
 export interface ScoreRequest {
   readonly service: string
   readonly event: Fields
@@ -112,6 +114,10 @@ export interface ScoreRequest {
   readonly includeFeatures?: boolean
 }
 
+/**
+ * The answer to one `ScoreRequest`; `score` is null where no model answered, `degraded` the cause where one should
+ * have.
+ */
 export interface ScoreAnswer {
   readonly decisionId: string
   /** An outcome of the policy; `none` for a service without one. */
@@ -130,9 +136,11 @@ export interface ScoreAnswer {
   readonly features: Readonly<Record<string, Value>> | null
 }
 
+/** One item of a batch: its answer, or the error that it alone met. */
 export type ItemResult<T> =
   { readonly ok: true; readonly answer: T } | { readonly ok: false; readonly error: ServerError }
 
+/** Features asked for without a score: of groups for named entities, or of a service for an event. */
 export interface GetFeaturesRequest {
   readonly of:
     | {
@@ -147,6 +155,7 @@ export interface GetFeaturesRequest {
   readonly deadlineMs?: number | null
 }
 
+/** Values and statuses by `group.feature` and `derived.name`, as of `asOfMs` (UTC milliseconds). */
 export interface FeaturesAnswer {
   readonly features: Readonly<Record<string, Value>>
   readonly statuses: Readonly<Record<string, FeatureStatus>>
@@ -154,11 +163,13 @@ export interface FeaturesAnswer {
   readonly planHash: string
 }
 
+/** Events of one source to append to its topic. */
 export interface PublishRequest {
   readonly source: string
   readonly events: readonly Fields[]
 }
 
+/** Where a published event lies in the log. */
 export interface PublishedPosition {
   readonly topic: string
   readonly partition: number

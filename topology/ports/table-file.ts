@@ -1,4 +1,4 @@
-/** Reading and writing table files (Parquet, CSV, NDJSON by extension: .parquet, .csv, .ndjson/.jsonl), streaming. */
+/** A table file open for reading. */
 export interface TableFile {
   readonly columns: readonly { readonly name: string; /** ClickHouse's type name. */ readonly type: string }[]
   /** null when it cannot be known without reading. */
@@ -8,6 +8,7 @@ export interface TableFile {
   close(): Promise<void>
 }
 
+/** Reading and writing table files (Parquet, CSV, NDJSON by extension: .parquet, .csv, .ndjson/.jsonl), streaming. */
 export interface TableFiles {
   /** Errors carry code `QUERY_FAILED` and name the file: absent, empty, truncated, unknown extension. */
   open(path: string): Promise<TableFile>

@@ -1,3 +1,4 @@
+/** What tells the series of one name apart; each combination of values is a series of its own. */
 export type Labels = Readonly<Record<string, string | number>>
 
 /** Counters and latency histograms; names are snake_case with their unit last. */

@@ -1,5 +1,5 @@
 import { eventDecoder } from '../../features/plan/event.ts'
-import type { SourcePlan } from '../../features/plan/plan.ts'
+import type { Plan, SourcePlan } from '../../features/plan/plan.ts'
 import type { LogRecord, NewRecord } from '../ports/event-log.ts'
 import type { ScoreRecord } from '../ports/score-record.ts'
 import { deadLetterTopic } from '../topology.ts'
@@ -75,5 +75,31 @@ function jsonMapper<T>(table: string, toRow: (value: T, position: RecordPosition
   }
 }
 
-export const scoreMapper: RecordMapper = jsonMapper<ScoreRecord>(OFFLINE_TABLES.scores, record => scoreRow(record))
-export const labelMapper: RecordMapper = jsonMapper<LabelRecord>(OFFLINE_TABLES.labels, labelRow)
+const NUMERIC = /^(number|bigint|boolean)\b/
+
+/** Scores; which features are numbers is read off the plan, because the log keeps an int64 as text. */
+export function scoreMapper(plan: Plan): RecordMapper {
+  const names = plan.groups.flatMap(group =>
+    group.features.filter(feature => NUMERIC.test(feature.valueType)).map(feature => `${group.name}.${feature.name}`),
+  )
+  const numeric = new Set(names)
+  return jsonMapper<ScoreRecord>(OFFLINE_TABLES.scores, record => scoreRow(record, numeric))
+}
+
+function checkedLabel(label: LabelRecord): LabelRecord {
+  const { eventId, decisionId, label: value, knownAtMs } = label
+  if (typeof eventId !== 'string' || eventId === '') throw new TypeError('eventId must be the id of the labelled event')
+  if (decisionId !== null && typeof decisionId !== 'string') throw new TypeError('decisionId must be text or null')
+  if (value !== 0 && value !== 1) throw new TypeError(`label must be 0 or 1, found ${JSON.stringify(value)}`)
+  if (!Number.isSafeInteger(knownAtMs)) throw new TypeError('knownAtMs must be UTC milliseconds')
+  return label
+}
+
+export const labelMapper: RecordMapper = jsonMapper<LabelRecord>(OFFLINE_TABLES.labels, (label, position) =>
+  labelRow(checkedLabel(label), position),
+)
+
+/** A row that a table refused, as a dead letter with the engine's own words. */
+export function refusedRow(record: LogRecord, incarnation: string, reason: string): TableRow {
+  return deadLetterRowOf(record, incarnation, 'NOT_STORABLE', reason)
+}

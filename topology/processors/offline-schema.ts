@@ -196,6 +196,40 @@ function rawViewDdl(source: SourcePlan): string {
   ].join('\n')
 }
 
+/** A column as `system.columns` lists it. */
+export interface StoredColumn {
+  readonly name: string
+  readonly type: string
+}
+
+/**
+ * What must change in a source's raw table before its events fit: statements that lose nothing (a field that became
+ * optional), and problems where a field's type is another one now. `stored` is empty for a table that is not made yet.
+ */
+export function rawTableChanges(
+  source: SourcePlan,
+  stored: readonly StoredColumn[],
+): { readonly statements: readonly string[]; readonly problems: readonly string[] } {
+  const table = rawTableName(source)
+  const statements: string[] = []
+  const problems: string[] = []
+  const found = new Map(stored.map(column => [column.name, column.type]))
+  for (const field of source.fields) {
+    const type = clickHouseType(field.type, field.optional)
+    const before = found.get(field.name)
+    if (before === undefined || before === type) continue
+    if (type === `Nullable(${before})` && field.name !== source.keyField) {
+      statements.push(`ALTER TABLE ${sqlIdentifier(table)} MODIFY COLUMN ${sqlIdentifier(field.name)} ${type}`)
+    } else {
+      problems.push(
+        `field "${field.name}" of event "${source.name}" is ${type} now, the table ${table} keeps it as ${before}; ` +
+          'give the changed field a new name, or change it back',
+      )
+    }
+  }
+  return { statements, problems }
+}
+
 /** Everything the offline store needs for a plan; each statement may be run again at any time. */
 export function allTablesDdl(plan: Plan): readonly string[] {
   return [...plan.sources.flatMap(source => [...rawTableDdl(source)]), ...FIXED_TABLES_DDL]
@@ -229,18 +263,24 @@ function jsonText(value: unknown): string {
   })
 }
 
-function numeric(values: Readonly<Record<string, Value>>): Readonly<Record<string, number | null>> {
+/** Texts under which the log keeps doubles that are no numbers. */
+const NOT_FINITE: ReadonlySet<unknown> = new Set(['NaN', 'Infinity', '-Infinity'])
+
+function numericFeatures(
+  values: Readonly<Record<string, Value>>,
+  numeric: ReadonlySet<string>,
+): Readonly<Record<string, number | null>> {
   const result: Record<string, number | null> = {}
   for (const [name, value] of Object.entries(values)) {
     if (typeof value === 'number' || value === null) result[name] = value
-    else if (typeof value === 'boolean') result[name] = value ? 1 : 0
-    else if (typeof value === 'bigint') result[name] = Number(value)
+    else if (typeof value === 'boolean' || typeof value === 'bigint') result[name] = Number(value)
+    else if (numeric.has(name) || NOT_FINITE.has(value)) result[name] = Number(value)
   }
   return result
 }
 
-/** The row of `scores` for one answered score. */
-export function scoreRow(record: ScoreRecord): OfflineRow {
+/** The row of `scores` for one answered score. `numeric` names features whose texts are numbers (int64). */
+export function scoreRow(record: ScoreRecord, numeric: ReadonlySet<string> = new Set()): OfflineRow {
   return {
     decision_id: record.decisionId,
     service: record.service,
@@ -257,7 +297,7 @@ export function scoreRow(record: ScoreRecord): OfflineRow {
     degraded: record.degraded ?? '',
     matched_rules: record.matchedRules,
     request_json: jsonText(record.request),
-    features: numeric(record.features),
+    features: numericFeatures(record.features, numeric),
     features_json: jsonText(record.features),
     statuses: record.statuses,
     inputs: record.inputs,

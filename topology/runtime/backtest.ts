@@ -11,6 +11,7 @@ import type { BacktestColumn, BacktestSummary } from '../jobs/backtest.ts'
 import { InputError } from '../jobs/rows.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { Telemetry } from '../ports/telemetry.ts'
+import { ServerError } from '../ports/server.ts'
 import { createScoringEngine } from '../scoring/engine.ts'
 import type { Config } from './config.ts'
 import { openContext } from './context.ts'
@@ -63,7 +64,10 @@ const WHOLE_NUMBERS = new Set(['count', 'distinct'])
 function columnType(valueType: string, family: string): string {
   const nullable = valueType.includes('null')
   const base = valueType.replace(/\s*\|\s*null/, '').trim()
-  if (base.startsWith('readonly')) return base.includes('string') ? 'Array(String)' : 'Array(Float64)'
+  if (base.startsWith('readonly')) {
+    const element = /readonly \(?(string|bigint|boolean)/.exec(base)?.[1] ?? 'number'
+    return `Array(${{ string: 'String', bigint: 'Int64', boolean: 'Bool' }[element] ?? 'Float64'})`
+  }
   const known: Readonly<Record<string, string>> = { string: 'String', boolean: 'Bool', bigint: 'Int64' }
   const plain = known[base] ?? (WHOLE_NUMBERS.has(family) ? 'Int64' : 'Float64')
   return nullable ? `Nullable(${plain})` : plain
@@ -142,7 +146,14 @@ export async function runBacktest(options: {
       Promise.all(
         events.map(async event => {
           const of = { kind: 'service', service: service.name, event: authorValues(source, event) } as const
-          const { features } = await engine.getFeatures({ of, asOfMs: event.time })
+          const features = await engine.getFeatures({ of, asOfMs: event.time }).then(
+            answer => answer.features,
+            (error: unknown) => {
+              if (error instanceof ServerError && error.code === 'OUT_OF_RANGE') return null
+              throw error
+            },
+          )
+          if (features === null) return null
           return columns.map(column => outputValue(column, features[column.name] ?? null))
         }),
       )

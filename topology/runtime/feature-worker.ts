@@ -26,7 +26,7 @@ export const FEATURE_WORKER_LIMITS: Omit<FeatureWorkerLimits, 'maxRecordBytes'> 
  * canaries and positions alone; the log's committed offset only shortens the way back after a restart.
  */
 export function createFeatureWorker(options: FeatureWorkerOptions): ConsumerHandlers {
-  const scope: WorkerScope = { ...options, decoder: eventDecoder(options.source) }
+  const scope: WorkerScope = { ...options, decoder: eventDecoder(options.source), lateUpTo: new Map() }
   const tasks = new Map<number, PartitionTask>()
 
   /** Forgets what is cached and starts again from what is stored. */
@@ -103,11 +103,11 @@ async function runBatch(
   const events = decodeRecords(scope, task, input.records)
   if (!(await loadSections(scope, task, events))) return 'load'
   const late = applyToLanes(scope, task, events, { offset: last.offset, arrivalMs: last.arrivalMs })
-  await publishLate(scope, input.records, late)
+  await publishLate(scope, task.partition, input.records, late)
   const caughtUp = input.nextOffset >= input.endOffset
   const dirty = task.lanes.reduce((sum, lane) => sum + lane.dirty.size, 0)
-  if (caughtUp || dirty >= scope.limits.maxDirtySections) {
-    const due = commitDue(scope, task)
+  const due = commitDue(scope, task)
+  if (caughtUp || due || dirty >= scope.limits.maxDirtySections) {
     if (!(await flushTask(scope, task, due))) return 'flush'
     if (due) await commitTask(scope, task, control)
   }

@@ -55,6 +55,8 @@ export interface FeatureWorkerOptions {
 /** The options with what is prepared from them once. */
 export interface WorkerScope extends FeatureWorkerOptions {
   readonly decoder: ReturnType<typeof eventDecoder>
+  /** By partition: late events up to this offset were published by this worker, whatever became of the state. */
+  readonly lateUpTo: Map<number, number>
 }
 
 /** A partition cannot be continued without risking a wrong count; the message says what is missing and what to do. */
@@ -73,6 +75,8 @@ export interface PartitionTask {
   readonly lanes: readonly FeatureLane[]
   lastCommitAtMs: number
   lastProgressAtMs: number
+  /** 0 while it was never read to its end. */
+  caughtUpAtMs: number
   committedOffset: number
   /** A step failed half-way: what is cached may not match what is stored. */
   broken: boolean
@@ -89,7 +93,18 @@ export async function openTask(scope: WorkerScope, partition: number, bounds: Pa
     lanes.push(createFeatureLane(unit, lane, scope.namespace, await openCanaries(scope, lane, bounds)))
   }
   const lastCommitAtMs = scope.clock.nowMs()
-  return { partition, incarnation, lanes, lastCommitAtMs, lastProgressAtMs: 0, committedOffset: -1, broken: false }
+  const before = (await scope.store.readProgress()).find(p => p.feed === scope.feed && p.partition === partition)
+  const caughtUpAtMs = before?.caughtUpAtMs ?? 0
+  return {
+    partition,
+    incarnation,
+    lanes,
+    lastCommitAtMs,
+    lastProgressAtMs: 0,
+    caughtUpAtMs: 0,
+    committedOffset: -1,
+    broken: false,
+  }
 }
 
 async function openCanaries(
@@ -186,14 +201,15 @@ export async function commitTask(scope: WorkerScope, task: PartitionTask, contro
   task.lastCommitAtMs = scope.clock.nowMs()
 }
 
-/** Says about once a second that the partition has been read to its end. */
+/** Says about once a second how far the partition has been read, and when it was last read to its end. */
 export async function publishProgress(scope: WorkerScope, task: PartitionTask, caughtUp: boolean): Promise<void> {
   const now = scope.clock.nowMs()
-  if (!caughtUp || now - task.lastProgressAtMs < PROGRESS_INTERVAL_MS) return
+  if (caughtUp) task.caughtUpAtMs = now
+  if (now - task.lastProgressAtMs < PROGRESS_INTERVAL_MS) return
   task.lastProgressAtMs = now
   const applied = task.lanes[0]?.applied ?? { offset: -1, arrivalMs: 0 }
-  const { partition } = task
-  await scope.store.publishProgress([{ feed: scope.feed, partition, ...applied, caughtUpAtMs: now }])
+  const { partition, caughtUpAtMs } = task
+  await scope.store.publishProgress([{ feed: scope.feed, partition, ...applied, caughtUpAtMs }])
 }
 
 /** The valid events among records that the task has not applied; the others are the offline writer's to report. */
@@ -244,17 +260,21 @@ export function applyToLanes(
 /** One record per late event, naming the entities that refused it; written before the state that remembers it. */
 export async function publishLate(
   scope: WorkerScope,
+  partition: number,
   records: readonly LogRecord[],
   late: ReadonlyMap<number, readonly string[]>,
 ): Promise<void> {
-  if (late.size === 0) return
   const { source, log, telemetry, limits } = scope
-  const refused = records.filter(record => late.has(record.offset))
+  const upTo = scope.lateUpTo.get(partition) ?? -1
+  const refused = records.filter(record => record.offset > upTo && late.has(record.offset))
+  const last = refused.at(-1)
+  if (last === undefined) return
   await log.append(
     refused.map(record => {
       const headers = { 'hw-source': source.name, 'hw-late-for': (late.get(record.offset) ?? []).join(',') }
       return reportedRecord(record, lateTopic(source), headers, limits.maxRecordBytes)
     }),
   )
-  telemetry.count('feature_worker_late_events', late.size, { source: source.name })
+  scope.lateUpTo.set(partition, last.offset)
+  telemetry.count('feature_worker_late_events', refused.length, { source: source.name })
 }

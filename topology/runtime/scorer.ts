@@ -15,45 +15,40 @@ export interface RunningScorer extends Running {
 /** Loads the models, joins them with the online store and serves gRPC. */
 export async function startScorer(context: RuntimeContext): Promise<RunningScorer> {
   const { config, project, bound, clock, telemetry } = context
-  const models = await loadModels(config, project.plan)
-  const scoreLog = createScoreLogBuffer({ log: context.log, telemetry })
-  const engine = createScoringEngine({
-    bound,
-    services: project.services,
-    namespace: config.namespace,
-    store: context.store,
-    models,
-    clock,
-    telemetry,
-    emit: record => scoreLog.add(record),
-    limits: { maxQueuedRows: config.server.maxQueuedRows },
-  })
-  await engine.refreshStaleness()
-  const { startGrpcServer } = await import('../adapters/server/grpc/server.ts')
-  const { host, port, maxMessageBytes } = config.server
-  const { publishEvents } = createPublisher(project.plan, context.log, clock)
-  const server = await startGrpcServer({
-    handlers: {
-      score: engine.score,
-      scoreBatch: engine.scoreBatch,
-      getFeatures: engine.getFeatures,
-      publishEvents,
-    },
-    host,
-    port,
-    maxMessageBytes,
-    clock,
-    telemetry,
-  })
-  return {
-    host,
-    port: server.port,
-    engine,
-    stop: async () => {
-      await server.close(config.server.drainMs)
-      await engine.close()
-      await scoreLog.close()
+  const stops: (() => Promise<void>)[] = []
+  const stop = async () => {
+    for (const step of stops.toReversed()) await step()
+  }
+  try {
+    const models = await loadModels(config, project.plan)
+    stops.push(async () => {
       for (const { model } of models.values()) await model.close()
-    },
+    })
+    const scoreLog = createScoreLogBuffer({ log: context.log, telemetry })
+    stops.push(() => scoreLog.close())
+    const engine = createScoringEngine({
+      bound,
+      services: project.services,
+      namespace: config.namespace,
+      store: context.store,
+      models,
+      clock,
+      telemetry,
+      emit: record => scoreLog.add(record),
+      limits: { maxQueuedRows: config.server.maxQueuedRows },
+    })
+    stops.push(() => engine.close())
+    await engine.refreshStaleness()
+    const { startGrpcServer } = await import('../adapters/server/grpc/server.ts')
+    const { score, scoreBatch, getFeatures } = engine
+    const { publishEvents } = createPublisher(project.plan, context.log, clock)
+    const { host, port, maxMessageBytes, drainMs } = config.server
+    const handlers = { score, scoreBatch, getFeatures, publishEvents }
+    const server = await startGrpcServer({ handlers, host, port, maxMessageBytes, clock, telemetry })
+    stops.push(() => server.close(drainMs))
+    return { host, port: server.port, engine, stop }
+  } catch (error) {
+    await stop()
+    throw error
   }
 }

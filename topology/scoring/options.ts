@@ -23,6 +23,7 @@ export interface ScoringLimits {
   readonly progressPollMs: number
 }
 
+/** What stands for each limit that `ScoringOptions.limits` leaves out. */
 export const DEFAULT_SCORING_LIMITS: ScoringLimits = {
   maxQueuedRows: 4096,
   maxTurnRows: 256,

@@ -1,7 +1,8 @@
 import type { Value } from '../../features/kernel/types.ts'
 import { SCORES_TOPIC } from '../ports/score-record.ts'
 import type { ScoreRecord } from '../ports/score-record.ts'
-import type { EventLog } from '../ports/event-log.ts'
+import { PortError } from '../ports/errors.ts'
+import type { EventLog, NewRecord } from '../ports/event-log.ts'
 import type { Telemetry } from '../ports/telemetry.ts'
 
 /** A bounded buffer between the scorer and the event log. */
@@ -10,8 +11,11 @@ export interface ScoreLogBuffer {
   add(record: ScoreRecord): void
   /** Resolves when everything added before is in the log or dropped. */
   flush(): Promise<void>
-  /** Flushes, then refuses what comes later. */
-  close(): Promise<void>
+  /**
+   * Refuses what comes later and writes what came before; what is not written after `maxWaitMs` (10,000 by default) is
+   * dropped and counted.
+   */
+  close(maxWaitMs?: number): Promise<void>
   readonly bufferedRecords: number
 }
 
@@ -44,61 +48,103 @@ function plainValue(_key: string, value: unknown): unknown {
   return value
 }
 
+/** What the embedded log takes in one record by default, less room for the key and the record's own head. */
+const DEFAULT_MAX_RECORD_BYTES = 1024 * 1024 - 4096
+
+/** The record as JSON of at most `maxBytes`, without its request and features when it is larger; null without a way. */
+function encodeWithin(record: ScoreRecord, maxBytes: number): { value: Uint8Array; cut: boolean } | null {
+  const whole = encodeScoreRecord(record)
+  if (whole.length <= maxBytes) return { value: whole, cut: false }
+  const value = encodeScoreRecord({ ...record, request: {}, features: {} })
+  return value.length <= maxBytes ? { value, cut: true } : null
+}
+
+/** Whether the same append may succeed later. */
+function isTransient(error: unknown): boolean {
+  return !(error instanceof PortError) || error.code === 'LOG_UNAVAILABLE'
+}
+
 /**
  * Appends score records to the topic `hw.scores`, keyed by decision id, in batches off the hot path. One append is in
- * flight at a time; a failed one is tried again `maxAttempts` times in all, then its records are dropped and counted.
+ * flight at a time; one that found the log unavailable is tried again, `maxAttempts` times in all, then its records are
+ * dropped and counted. A record of more than `maxRecordBytes` (1 MiB less 4 KiB by default; below what the log takes)
+ * is written without its request and features and counted as `score_log_cut_records`; one that is too large even so is
+ * dropped.
  */
 export function createScoreLogBuffer(options: {
-  readonly log: EventLog
+  readonly log: Pick<EventLog, 'append'>
   readonly telemetry: Telemetry
   readonly maxBufferedRecords?: number
   readonly maxBatchRecords?: number
+  readonly maxRecordBytes?: number
   readonly maxAttempts?: number
   readonly retryDelayMs?: number
 }): ScoreLogBuffer {
   const { log, telemetry, maxBufferedRecords = 65_536, maxBatchRecords = 512 } = options
-  const { maxAttempts = 5, retryDelayMs = 200 } = options
+  const { maxRecordBytes = DEFAULT_MAX_RECORD_BYTES, maxAttempts = 5, retryDelayMs = 200 } = options
   let buffer: ScoreRecord[] = []
   let inFlight = 0
   let pump: Promise<void> | null = null
   let closed = false
+  let abandoned = false
 
   const drop = (count: number, reason: string): void => {
     telemetry.count('score_log_dropped_records', count, { reason })
   }
-  const appendBatch = async (batch: readonly ScoreRecord[]): Promise<void> => {
-    const records = batch.map(record => ({
-      topic: SCORES_TOPIC,
-      key: record.decisionId,
-      value: encodeScoreRecord(record),
-    }))
-    for (let attempt = 1; attempt <= maxAttempts; attempt++) {
+  const encoded = (batch: readonly ScoreRecord[]): NewRecord[] => {
+    const records: NewRecord[] = []
+    let cut = 0
+    for (const record of batch) {
+      const fitting = encodeWithin(record, maxRecordBytes)
+      if (fitting?.cut === true) cut += 1
+      if (fitting !== null) records.push({ topic: SCORES_TOPIC, key: record.decisionId, value: fitting.value })
+    }
+    if (cut > 0) telemetry.count('score_log_cut_records', cut)
+    if (records.length < batch.length) drop(batch.length - records.length, 'too_large')
+    inFlight = records.length
+    return records
+  }
+  const append = async (records: readonly NewRecord[]): Promise<void> => {
+    for (let attempt = 1; ; attempt++) {
       try {
         await log.append(records)
-        telemetry.count('score_log_appended_records', batch.length)
+        if (!abandoned) telemetry.count('score_log_appended_records', records.length)
         return
       } catch (error) {
-        telemetry.log('warn', 'appending score records failed', {
-          attempt,
-          records: batch.length,
-          error: String(error),
-        })
-        if (attempt < maxAttempts) await new Promise(resolve => setTimeout(resolve, retryDelayMs * attempt))
+        if (abandoned) return
+        const fields = { attempt, records: records.length, error: String(error) }
+        telemetry.log('warn', 'appending score records failed', fields)
+        if (attempt >= maxAttempts || !isTransient(error)) return drop(records.length, 'append_failed')
+        await new Promise(resolve => setTimeout(resolve, retryDelayMs * attempt))
+        if (abandoned) return
       }
     }
-    drop(batch.length, 'append_failed')
   }
   const run = async (): Promise<void> => {
     await new Promise(resolve => setImmediate(resolve))
     while (buffer.length > 0) {
       const batch = buffer.slice(0, maxBatchRecords)
       buffer = buffer.slice(maxBatchRecords)
-      inFlight = batch.length
-      await appendBatch(batch)
+      const records = encoded(batch)
+      if (records.length > 0) await append(records)
       inFlight = 0
       await new Promise(resolve => setImmediate(resolve))
     }
     pump = null
+  }
+  /** Whatever is not in the log yet counts as dropped, though an append in flight may still succeed. */
+  const abandon = (): void => {
+    abandoned = true
+    const left = buffer.length + inFlight
+    buffer = []
+    inFlight = 0
+    pump = null
+    drop(left, 'closed_unwritten')
+    telemetry.log('error', 'score records were not written before the end', { records: left })
+  }
+  const drained = async (): Promise<true> => {
+    while (pump !== null) await pump
+    return true
   }
   return {
     add: record => {
@@ -108,11 +154,15 @@ export function createScoreLogBuffer(options: {
       pump ??= run()
     },
     flush: async () => {
-      while (pump !== null) await pump
+      await drained()
     },
-    close: async () => {
+    close: async (maxWaitMs = 10_000) => {
       closed = true
-      while (pump !== null) await pump
+      let timer: NodeJS.Timeout | undefined
+      const limit = new Promise<false>(resolve => (timer = setTimeout(() => resolve(false), maxWaitMs)))
+      const written = await Promise.race([drained(), limit])
+      clearTimeout(timer)
+      if (!written && !abandoned) abandon()
     },
     get bufferedRecords() {
       return buffer.length + inFlight

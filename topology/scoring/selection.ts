@@ -12,10 +12,15 @@ import type { FeatureStatus } from '../ports/score-record.ts'
 
 /** Statuses by code; a row holds codes, an answer holds names. */
 export const STATUSES: readonly FeatureStatus[] = ['fresh', 'stale', 'default', 'missing', 'out_of_range']
+/** Code of `fresh`: a value whose source is caught up within the group's `maxAge`. */
 export const FRESH = 0
+/** Code of `stale`: a value whose source is not. */
 export const STALE = 1
+/** Code of `default`: null, and the model was given its input's default instead. */
 export const DEFAULT = 2
+/** Code of `missing`: null. */
 export const MISSING = 3
+/** Code of `out_of_range`: the instant lies behind the unit's read horizon, so nothing was read. */
 export const OUT_OF_RANGE = 4
 
 /** The features that one stored unit answers for a selection. */
@@ -30,6 +35,7 @@ export interface UnitRead {
   readonly requestKeyIndex: number
 }
 
+/** One group of a selection. `template` holds each of its feature names with null, to be copied and filled. */
 export interface SelectedGroup {
   readonly name: string
   readonly entity: string

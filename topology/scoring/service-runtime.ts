@@ -3,9 +3,10 @@ import type { ServiceCode } from '../../features/plan/compile.ts'
 import { eventDecoder } from '../../features/plan/event.ts'
 import type { DecodedEvent, EventDecoder } from '../../features/plan/event.ts'
 import type { ServicePlan, SourcePlan } from '../../features/plan/plan.ts'
-import type { Telemetry } from '../ports/telemetry.ts'
 import { inputSource, modelInputValue } from './model-input.ts'
 import type { ScoringOptions, ServedModel } from './options.ts'
+import { logSeldom } from './seldom.ts'
+import type { WarningContext } from './seldom.ts'
 import { DEFAULT, FRESH, MISSING, OUT_OF_RANGE, STALE, selectGroups } from './selection.ts'
 import type { FeatureRow, Selection } from './selection.ts'
 
@@ -99,7 +100,7 @@ export function derive(
   view: View,
   row: FeatureRow,
   stale: boolean,
-  telemetry: Telemetry,
+  context: WarningContext,
 ): void {
   const { selection, code } = service
   const into = view['derived'] as Record<string, Value>
@@ -109,8 +110,10 @@ export function derive(
     try {
       value = checkedValue(derived.evaluate(view))
     } catch (error) {
-      telemetry.count('derived_failures', 1, { service: service.plan.name, feature: derived.name })
-      telemetry.log('warn', 'a derived feature failed', { feature: derived.name, error: String(error) })
+      const fields = { service: service.plan.name, feature: derived.name }
+      context.telemetry.count('derived_failures', 1, fields)
+      const warning = { level: 'warn', message: 'a derived feature failed', fields, error } as const
+      logSeldom(context, service, derived.name, warning)
     }
     into[derived.name] = value
     row.values[index] = value

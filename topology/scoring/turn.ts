@@ -8,6 +8,7 @@ import type { ScoreRecord } from '../ports/score-record.ts'
 import type { Telemetry } from '../ports/telemetry.ts'
 import type { CheckedEvent, ServiceRuntime, View } from './service-runtime.ts'
 import { derive, namedInputs, viewOf, writeInputs } from './service-runtime.ts'
+import { logSeldom } from './seldom.ts'
 import { emptyRow, namedValues, readInto } from './selection.ts'
 import type { FeatureRow, Selection } from './selection.ts'
 
@@ -101,13 +102,15 @@ export function fillFeatures(
       } catch (error) {
         degrade(row, 'online_state_unreadable')
         context.telemetry.count('unit_read_failures', 1, { unit: read.unit.id })
-        context.telemetry.log('error', 'stored state is not readable', { key: row.keys[index], error: String(error) })
+        const fields = { service: service?.plan.name ?? null, unit: read.unit.id, key: row.keys[index] }
+        const warning = { level: 'error', message: 'stored state is not readable', fields, error } as const
+        logSeldom(context, service ?? read.unit, `unit ${read.unit.id}`, warning)
       }
     }
   }
   if (service !== null && row.checked !== null) {
     row.view = viewOf(selection, row.checked.values, row.features)
-    derive(service, row.view, row.features, staleGroups.includes(true), context.telemetry)
+    derive(service, row.view, row.features, staleGroups.includes(true), context)
   }
 }
 

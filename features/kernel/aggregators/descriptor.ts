@@ -17,6 +17,7 @@ export interface BooleanParam {
   readonly doc: string
 }
 
+/** The parameters of a family by name, in the order in which its canonical name lists them. */
 export type ParamSpecs = Readonly<Record<string, IntegerParam | BooleanParam>>
 
 /** Parameters as a plan stores them, before they are checked. */

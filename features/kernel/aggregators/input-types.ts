@@ -1,7 +1,9 @@
 import type { Cell, FieldType, Value } from '../types.ts'
 
+/** Types that can be added up; what `isNumericType` accepts. */
 export type NumericType = Extract<FieldType, { readonly kind: 'int' | 'int64' | 'double' | 'decimal' | 'boolean' }>
 
+/** Every type but vectors; what `isScalarType` accepts. */
 export type ScalarType = Exclude<FieldType, { readonly kind: 'vector' }>
 
 /** Types that can be added up; a boolean counts as 0 or 1. */

@@ -6,6 +6,7 @@ import type { ReadBudget } from './embedded-chunk.ts'
 
 /** 'HWel' */
 export const LOG_APPLICATION_ID = 0x4857656c
+/** Version of the schema and the chunk encoding; a file of another one is refused. */
 export const LOG_FORMAT_VERSION = 1
 
 /**
@@ -44,7 +45,9 @@ CREATE TABLE commits (
 CREATE TABLE garbage_lanes (lane INTEGER PRIMARY KEY);
 `
 
+/** Row ids set aside for one lane, one per offset. */
 export const OFFSETS_PER_LANE = 2 ** 36
+/** Lanes that one file can number in its life: row ids stay below 2^53, exact as JavaScript numbers. */
 export const MAX_LANES = 2 ** 17
 
 /** One partition as it stands. */

@@ -3,6 +3,7 @@ import type { RowsStatement, SqliteFile } from '../sqlite-file.ts'
 
 /** 'HWos' */
 export const STORE_APPLICATION_ID = 0x48576f73
+/** Version of the schema; a file of another one is refused. */
 export const STORE_FORMAT_VERSION = 1
 
 /**

@@ -1,4 +1,5 @@
 import { Session } from 'chdb'
+import { sqlIdentifier, sqlString } from '../../../../features/plan/expression-sql.ts'
 import { HttpFailure } from './engine-error.ts'
 
 /** What one request asks of its connection. */
@@ -47,10 +48,6 @@ const NAME = /^[A-Za-z_][A-Za-z0-9_.]*$/
 /** Settings after which a connection cannot be brought back to its first state. */
 const ONE_WAY_SETTINGS = new Set(['readonly', 'allow_ddl', 'profile', 'limit'])
 
-function literal(value: string): string {
-  return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
-}
-
 interface Limiter {
   enter(): Promise<void>
   leave(): void
@@ -83,13 +80,13 @@ async function prepare(connection: Connection, state: ConnectionState): Promise<
   const changes: string[] = []
   for (const [name, value] of state.settings) {
     if (!NAME.test(name)) throw new HttpFailure(115, 'UNKNOWN_SETTING', `Unknown setting '${name}'.`)
-    if (connection.settings.get(name) !== value) changes.push(`${name}=${literal(value)}`)
+    if (connection.settings.get(name) !== value) changes.push(`${name}=${sqlString(value)}`)
   }
   const stale = [...connection.settings.keys()].filter(name => !state.settings.has(name))
   for (const name of stale) changes.push(`${name}=DEFAULT`)
   for (const [name, value] of state.params) {
     if (!NAME.test(name)) throw new HttpFailure(36, 'BAD_ARGUMENTS', `The parameter name '${name}' is not a name.`)
-    changes.push(`param_${name}=${literal(value)}`)
+    changes.push(`param_${name}=${sqlString(value)}`)
     connection.params.add(name)
   }
   if (changes.length > 0) {
@@ -99,7 +96,7 @@ async function prepare(connection: Connection, state: ConnectionState): Promise<
     for (const [name, value] of state.settings) connection.settings.set(name, value)
   }
   if (connection.database !== state.database) {
-    await connection.session.queryAsync(`USE \`${state.database.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``)
+    await connection.session.queryAsync(`USE ${sqlIdentifier(state.database)}`)
     connection.database = state.database
   }
 }

@@ -5,6 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { sqlString } from '../../../../features/plan/expression-sql.ts'
 import type { ConnectionPool, Lease } from './connections.ts'
 import { HttpFailure, toEngineError } from './engine-error.ts'
 import { once, sendChunks, startAnswer, withFirst } from './http-answer.ts'
@@ -47,10 +48,6 @@ const CHUNKED_FORMATS = new Set([
   'Native',
 ])
 
-function quotedPath(path: string): string {
-  return `'${path.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
-}
-
 type Select = Extract<Statement, { readonly kind: 'select' }>
 
 async function answerSelect(
@@ -78,7 +75,7 @@ async function answerSelect(
   const path = join(options.spoolDirectory, `${randomUUID()}.out`)
   try {
     const done = await lease.run(
-      `${statement.sql}\nINTO OUTFILE ${quotedPath(path)} COMPRESSION 'none' FORMAT ${format}`,
+      `${statement.sql}\nINTO OUTFILE ${sqlString(path)} COMPRESSION 'none' FORMAT ${format}`,
       format,
     )
     const tag = startAnswer(response, query, format, done)
@@ -132,7 +129,7 @@ async function answerInsert(
   const path = join(options.spoolDirectory, `${randomUUID()}.in`)
   try {
     await spool(path, data.first, data.rest, options.maxRequestBytes)
-    const sql = `${statement.head} FROM INFILE ${quotedPath(path)} COMPRESSION 'none' ${statement.settings} FORMAT ${statement.format}`
+    const sql = `${statement.head} FROM INFILE ${sqlString(path)} COMPRESSION 'none' ${statement.settings} FORMAT ${statement.format}`
     const done = await withLease(options.writers, query, statement.placeholders, true, lease =>
       lease.run(sql, 'TabSeparated'),
     )

@@ -133,6 +133,19 @@ async function heldBy(directory: string): Promise<string> {
   return `either ${holder} holds it, or it is not a writable folder of the engine; end that process, connect to the address it wrote to ${addressFile(directory)}, or choose another folder`
 }
 
+function diedUnexpectedly(directory: string, code: number, cause: unknown): PortError {
+  const reason = cause === null ? '' : `: ${cause instanceof Error ? cause.message : String(cause)}`
+  const message = `The engine's thread of the offline store at ${directory} ended unexpectedly with code ${code}${reason}. Start this process again; rows that were acknowledged are kept.`
+  return new PortError('STORE_UNAVAILABLE', message, { cause })
+}
+
+/** Nobody waits for the engine's thread, so its death ends the process, unless the process catches such errors. */
+function throwUncaught(error: Error): void {
+  setImmediate(() => {
+    throw error
+  })
+}
+
 async function startEngine(
   kind: Engine['kind'],
   directory: string,
@@ -158,6 +171,9 @@ async function startEngine(
   // The engine leaves thread-exit hooks behind; loaded here too, its code stays in memory when the thread ends.
   await import('chdb')
   const worker = new Worker(workerUrl(), { workerData: settings, name: 'offline-store' })
+  let cause: unknown = null
+  worker.on('error', error => (cause = error))
+  const gone = new Promise<number>(done => worker.once('exit', done))
   const removeSpool = (): Promise<void> => rm(settings.spoolDirectory, { recursive: true, force: true })
   const failed = async (message: string): Promise<never> => {
     await worker.terminate()
@@ -178,7 +194,10 @@ async function startEngine(
       `Cannot serve the offline store on ${host}:${settings.port}: ${reason}. Choose a free port (0 finds one).`,
     )
   }
-  worker.on('error', () => undefined)
+  let closing = false
+  void gone.then(code => {
+    if (!closing) throwUncaught(diedUnexpectedly(directory, code, cause))
+  })
   for (const left of await readdir(spoolDirectory)) {
     if (left !== instance) await rm(join(spoolDirectory, left), { recursive: true, force: true })
   }
@@ -190,10 +209,10 @@ async function startEngine(
     worker,
     users: 0,
     async stop() {
-      const closed = new Promise<void>(done => worker.once('exit', () => done()))
+      closing = true
       worker.ref()
       worker.postMessage('close')
-      await closed
+      await gone
       await rm(spoolDirectory, { recursive: true, force: true })
     },
   }

@@ -2,6 +2,7 @@ import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client'
 import { ClickHouseError, ClickHouseLogLevel, createClient } from '@clickhouse/client'
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { sqlIdentifier } from '../../../../features/plan/expression-sql.ts'
 import { PortError } from '../../../ports/errors.ts'
 import type { OfflineStore } from '../../../ports/offline-store.ts'
 import { jsonRow } from '../../json-rows.ts'
@@ -79,10 +80,7 @@ function toPortError(error: unknown, url: string, what: string): PortError {
 
 /** A name as ClickHouse quotes it; `a.b` names a table of a database. */
 function quotedTable(table: string): string {
-  return table
-    .split('.')
-    .map(part => `\`${part.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``)
-    .join('.')
+  return table.split('.').map(sqlIdentifier).join('.')
 }
 
 const PIECE_BYTES = 64 * 1024
@@ -193,8 +191,11 @@ export function connectClickHouse(options: ClickHouseOptions): OfflineStore {
       return attempt(`the query "${shortened(sql)}"`, true, async () => {
         if (!/^[A-Za-z0-9]+$/.test(format)) throw new PortError('QUERY_FAILED', `'${format}' is no name of a format.`)
         const query = `${sql.trimEnd().replace(/;$/, '')}\nFORMAT ${format}`
+        // The level 2 refuses every change but that of settings, of which a query brings its own.
+        const reading: ClickHouseSettings = exporting?.readOnly === true ? { readonly: '2' } : {}
         const color = exporting?.color === true ? 1 : 0
-        const result = await client.exec({ query, clickhouse_settings: { output_format_pretty_color: color } })
+        const settings: ClickHouseSettings = { ...reading, output_format_pretty_color: color }
+        const result = await client.exec({ query, clickhouse_settings: settings })
         return result.stream
       })
     },

@@ -46,8 +46,9 @@ export interface GrpcServer {
   close(graceMs: number): Promise<void>
 }
 
-/** Metadata keys of an error: the code of the closed set, and how long to wait. */
+/** Metadata key of an error's code, a key of `SERVER_ERRORS`. */
 export const ERROR_CODE_KEY = 'headwater-code'
+/** Metadata key of the wait before another try, in milliseconds; absent where no wait helps. */
 export const RETRY_AFTER_KEY = 'grpc-retry-pushback-ms'
 
 const DEFAULT_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -62,7 +63,8 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const maxMessageBytes = options.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES
   const server = new Server({
     'grpc.max_receive_message_length': maxMessageBytes,
-    'grpc.max_send_message_length': maxMessageBytes,
+    // What was computed is sent: the bound is on what comes in.
+    'grpc.max_send_message_length': -1,
     'grpc.max_concurrent_streams': options.maxStreamsPerConnection ?? 4096,
   })
   addScoring(server, handlers, options)
