@@ -50,7 +50,9 @@ export function addSqlCommand(program: Command): void {
         return
       }
       const color = process.stdout.isTTY && process.env['NO_COLOR'] === undefined
-      await pipeline(await offline.export(sql, format, { color }), process.stdout, { end: false })
+      await pipeline(await offline.export(sql, format, { color, readOnly: flags.write !== true }), process.stdout, {
+        end: false,
+      })
     } finally {
       await offline.close()
     }

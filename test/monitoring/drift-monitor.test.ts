@@ -6,8 +6,9 @@ import { openEmbeddedEventLog } from '../../topology/adapters/event-log/embedded
 import { startChdbServer } from '../../topology/adapters/offline-store/chdb/server.ts'
 import type { ChdbServer } from '../../topology/adapters/offline-store/chdb/server.ts'
 import { connectClickHouse } from '../../topology/adapters/offline-store/clickhouse/clickhouse.ts'
+import { countScore, listCounts, openCounts } from '../../topology/monitoring/drift-counts.ts'
 import type { Manifests } from '../../topology/monitoring/drift-counts.ts'
-import { createDriftMonitor } from '../../topology/monitoring/drift-monitor.ts'
+import { createDriftMonitor, decodeScoredInputs } from '../../topology/monitoring/drift-monitor.ts'
 import type { DriftMonitor } from '../../topology/monitoring/drift-monitor.ts'
 import {
   countsFromScoresSql,
@@ -26,6 +27,7 @@ import { SCORES_TOPIC } from '../../topology/ports/score-record.ts'
 import type { ScoreRecord } from '../../topology/ports/score-record.ts'
 import { scoreRow } from '../../topology/processors/offline-schema.ts'
 import { FIXED_TABLES_DDL } from '../../topology/processors/offline-tables.ts'
+import { encodeScoreRecord } from '../../topology/scoring/score-log.ts'
 import { manifest } from './manifest.ts'
 
 const PARTITIONS = 3
@@ -164,6 +166,41 @@ describe('the drift monitor on real engines', () => {
     await offline.command('TRUNCATE TABLE drift_statistics')
     nowMs = FROM_MS
     for (const each of online) expect(each.bins.reduce((a, b) => a + b, each.missing)).toBe(counted)
+  }, 60_000)
+
+  it('counts NaN and the infinities as ClickHouse does', async () => {
+    const special = [NaN, Infinity, -Infinity, 5, null]
+    const named = { ...manifest('special'), version: 'special' }
+    const records = special.map((value, index): ScoreRecord => {
+      const inputs = { 'request.amount': value, 'card_activity.payments_1h': special.at(index - 1) ?? null }
+      const { score: plain } = score(index)
+      const given = { modelVersion: named.version, score: special.at(index - 2) ?? plain, inputs }
+      return { ...score(index), ...given, decisionId: `s${index}`, model: 'fraud' }
+    })
+    const encoded = records.map(encodeScoreRecord)
+    expect(encoded.map(decodeScoredInputs)).toEqual(
+      records.map(({ model, modelVersion, score: answer, inputs }) => ({ model, modelVersion, score: answer, inputs })),
+    )
+    const counts = openCounts(new Map())
+    const known: Manifests = new Map([['fraud@special', named]])
+    for (const bytes of encoded) {
+      const scored = decodeScoredInputs(bytes)
+      expect(scored !== null && countScore(counts, known, scored)).toBe(true)
+    }
+    const texts = encoded.map(bytes => JSON.parse(new TextDecoder().decode(bytes)) as ScoreRecord)
+    await offline.insert(
+      'scores',
+      texts.map(record => scoreRow(record)),
+    )
+    const rows = await offline.query<CountsRow>(countsFromScoresSql(named, everything))
+    const byFeature = (a: { feature: string }, b: { feature: string }) => (a.feature < b.feature ? -1 : 1)
+    expect(listCounts(counts, known).toSorted(byFeature)).toEqual(rows.map(countsOf).toSorted(byFeature))
+    expect(rows.map(countsOf).find(({ feature }) => feature === 'request.amount')).toMatchObject({
+      bins: [1, 1, 0, 1],
+      missing: 2,
+    })
+    const other = new TextEncoder().encode(JSON.stringify({ ...texts[0], inputs: { 'request.amount': 'infinity' } }))
+    expect(decodeScoredInputs(other)).toBeNull()
   }, 60_000)
 
   it('reports it, and stores the statistics', async () => {

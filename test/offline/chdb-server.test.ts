@@ -215,6 +215,54 @@ describe('the HTTP interface', () => {
     await client.close()
   })
 
+  it('exports in ClickHouse’s read-only mode when asked, for that query alone', async () => {
+    const store = await openClickHouseOfflineStore({ url: server.url })
+    const exported = async (sql: string, readOnly?: boolean, format = 'CSV'): Promise<string> => {
+      const options = readOnly === undefined ? {} : { readOnly, color: true }
+      const chunks: Buffer[] = []
+      for await (const chunk of await store.export(sql, format, options)) chunks.push(chunk as Buffer)
+      return Buffer.concat(chunks).toString()
+    }
+    await store.command('CREATE TABLE w (x Int64) ENGINE = MergeTree ORDER BY x')
+    for (const sql of [
+      'WITH 7 AS x INSERT INTO w SELECT x',
+      'INSERT INTO w SELECT 7',
+      'INSERT INTO w SELECT 7 SETTINGS readonly = 0',
+      'WITH 7 AS x INSERT INTO w SELECT x SETTINGS readonly = 0',
+      'CREATE TABLE v (x Int64) ENGINE = MergeTree ORDER BY x',
+      'DROP TABLE w',
+      'ALTER TABLE w DELETE WHERE 1',
+    ]) {
+      const refused = expect.stringMatching(/Code: 164\. DB::Exception: .*\(READONLY\)/s) as unknown
+      await expect(exported(sql, true), sql).rejects.toMatchObject({ code: 'QUERY_FAILED', message: refused })
+    }
+    const setting = "SELECT getSetting('readonly'), count() FROM w"
+    expect(await exported(setting, true)).toBe('2,0\n')
+    expect(await exported('SELECT x FROM w SETTINGS max_threads = 1', true)).toBe('')
+    expect(await exported('SELECT 5 AS five', true, 'PrettyCompact')).toContain('\x1b[')
+    expect((await exported('SELECT 5 AS five', true, 'Parquet')).slice(0, 4)).toBe('PAR1')
+    expect(await exported("SHOW TABLES LIKE 'w'", true)).toBe('"w"\n')
+    for (let i = 0; i < 8; i += 1) expect(await exported(setting)).toBe('0,0\n')
+    await exported('WITH 7 AS x INSERT INTO w SELECT x', false)
+    await store.insert('w', [{ x: 8 }])
+    expect(await exported('SELECT x FROM w ORDER BY x', true)).toBe('7\n8\n')
+    await store.close()
+  })
+
+  it('quotes what a request names, whatever it holds', async () => {
+    const database = 'a`b'
+    const store = await openClickHouseOfflineStore({ url: server.url, database })
+    await store.command('CREATE TABLE quoted (s String) ENGINE = MergeTree ORDER BY s')
+    const texts = ["it's", 'back\\slash', 'tick`', 'nul\0']
+    await store.insert(
+      'quoted',
+      texts.map(s => ({ s })),
+    )
+    for (const s of texts)
+      expect(await store.query('SELECT s FROM quoted WHERE s = {s:String}', { s })).toEqual([{ s }])
+    await store.close()
+  })
+
   it('writes its address beside the folder', async () => {
     expect(await readServedAddress(join(folder, 'offline'))).toBe(server.url)
     expect(addressFile(join(folder, 'offline'))).toBe(join(folder, 'offline.address'))
@@ -284,4 +332,20 @@ describe('a killed process', () => {
     await store.close()
     await server.close()
   }, 60_000)
+})
+
+describe("an engine's thread that ends by itself", () => {
+  let folder = ''
+  afterEach(() => rm(folder, { recursive: true, force: true }))
+
+  it('is an uncaught error that names the folder, and closing ends all the same', async () => {
+    folder = await mkdtemp(join(tmpdir(), 'headwater-test-'))
+    const directory = join(folder, 'offline')
+    const message = `The engine's thread of the offline store at ${directory} ended unexpectedly`
+    const died = await run(process.execPath, [child, 'die', directory]).catch((error: unknown) => error)
+    expect(died).toMatchObject({ stdout: '', stderr: expect.stringContaining(message) })
+    const { stdout } = await run(process.execPath, [child, 'survive', directory])
+    expect(stdout).toMatch(new RegExp(`^caught .*ended unexpectedly.*\\nopened\\nclosed\\n$`))
+    expect(stdout).toContain(message)
+  }, 30_000)
 })

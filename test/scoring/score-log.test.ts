@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openEmbeddedEventLog } from '../../topology/adapters/event-log/embedded.ts'
 import type { EventLog } from '../../topology/ports/event-log.ts'
+import { PortError } from '../../topology/ports/errors.ts'
 import { SCORES_TOPIC } from '../../topology/ports/score-record.ts'
 import type { ScoreRecord } from '../../topology/ports/score-record.ts'
 import { createPublisher } from '../../topology/scoring/publish.ts'
@@ -95,16 +96,92 @@ describe('score log buffer', () => {
   })
 
   it('tries a failed append again, then drops and counts it', async () => {
+    await log.ensureTopics([topic])
     const telemetry = collectTelemetry()
-    const buffer = createScoreLogBuffer({ log, telemetry, maxAttempts: 3, retryDelayMs: 1 })
+    let failures = 3
+    const append: EventLog['append'] = async records => {
+      if (failures-- > 0) throw new PortError('LOG_UNAVAILABLE', 'the disk is full')
+      return await log.append(records)
+    }
+    const buffer = createScoreLogBuffer({ log: { append }, telemetry, maxAttempts: 3, retryDelayMs: 1 })
     buffer.add(record(1))
     await buffer.flush()
     expect(telemetry.logs).toHaveLength(3)
     expect(telemetry.total('score_log_dropped_records')).toBe(1)
-    await log.ensureTopics([topic])
+    failures = 2
     buffer.add(record(2))
     await buffer.close()
     expect((await logged()).map(({ key }) => key)).toEqual(['d2'])
+  })
+
+  it('does not try again what cannot succeed', async () => {
+    const telemetry = collectTelemetry()
+    const buffer = createScoreLogBuffer({ log, telemetry, maxAttempts: 3, retryDelayMs: 1 })
+    buffer.add(record(1))
+    await buffer.flush()
+    expect(telemetry.logs).toEqual([expect.stringContaining(SCORES_TOPIC)])
+    expect(telemetry.total('score_log_dropped_records')).toBe(1)
+    await buffer.close()
+  })
+
+  it('writes a record that is too large without its request and features, and drops one that stays too large', async () => {
+    await log.ensureTopics([topic])
+    const telemetry = collectTelemetry()
+    const buffer = createScoreLogBuffer({ log, telemetry })
+    const large = 'x'.repeat(2 ** 20)
+    buffer.add(record(0))
+    buffer.add({ ...record(1), request: { text: large } })
+    buffer.add({ ...record(2), features: { 'card.last': large }, inputs: { 'card.mean': 3 } })
+    buffer.add({ ...record(3), matchedRules: [large] })
+    buffer.add(record(4))
+    await buffer.close()
+    const found = (await logged()).sort((a, b) => String(a.key).localeCompare(String(b.key)))
+    expect(found.map(({ key }) => key)).toEqual(['d0', 'd1', 'd2', 'd4'])
+    expect(found[1]?.body).toMatchObject({ eventId: 'e1', request: {}, features: {} })
+    expect(found[2]?.body).toEqual({
+      ...found[1]?.body,
+      decisionId: 'd2',
+      eventId: 'e2',
+      inputs: { 'card.mean': 3 },
+    })
+    expect(found[3]?.body['request']).not.toEqual({})
+    expect(telemetry.total('score_log_cut_records')).toBe(2)
+    expect(telemetry.total('score_log_dropped_records')).toBe(1)
+    expect(telemetry.total('score_log_appended_records')).toBe(4)
+    expect(telemetry.logs).toEqual([])
+  })
+
+  it('takes the bound from its option, to the byte', async () => {
+    await log.ensureTopics([topic])
+    const telemetry = collectTelemetry()
+    const bytes = encodeScoreRecord(record(1)).length
+    for (const maxRecordBytes of [bytes, bytes - 1]) {
+      const buffer = createScoreLogBuffer({ log, telemetry, maxRecordBytes })
+      buffer.add(record(1))
+      await buffer.close()
+      expect(telemetry.total('score_log_cut_records')).toBe(bytes - maxRecordBytes)
+    }
+  })
+
+  it('gives up at the end of its wait when the log does not answer', async () => {
+    const telemetry = collectTelemetry()
+    let answer = (): void => {}
+    const stuck = new Promise<void>(resolve => (answer = resolve))
+    const append: EventLog['append'] = async () => {
+      await stuck
+      return []
+    }
+    const buffer = createScoreLogBuffer({ log: { append }, telemetry, maxBatchRecords: 4 })
+    for (let index = 0; index < 10; index++) buffer.add(record(index))
+    await buffer.close(20)
+    expect(buffer.bufferedRecords).toBe(0)
+    expect(telemetry.total('score_log_dropped_records')).toBe(10)
+    answer()
+    await buffer.flush()
+    await buffer.close(20)
+    buffer.add(record(11))
+    expect(telemetry.total('score_log_dropped_records')).toBe(11)
+    expect(telemetry.total('score_log_appended_records')).toBe(0)
   })
 
   it('encodes as JSON', () => {

@@ -68,13 +68,46 @@ function isDataError(error: unknown): error is PortError {
   return code !== undefined && DATA_ERRORS.has(code)
 }
 
+/** Writes rows of one table; where values are refused, the halves apart, down to the rows that are at fault. */
+async function insertRows(
+  options: Pick<OfflineWriterOptions, 'offline' | 'telemetry'>,
+  table: string,
+  list: readonly BufferedRow[],
+): Promise<void> {
+  const { offline, telemetry } = options
+  try {
+    const rows = list.map(item => item.row)
+    await offline.insert(table, rows)
+    telemetry.count('offline_writer_rows', list.length, { table })
+  } catch (error) {
+    if (!isDataError(error)) throw error
+    const [only] = list
+    if (list.length > 1) {
+      const middle = Math.ceil(list.length / 2)
+      await insertRows(options, table, list.slice(0, middle))
+      await insertRows(options, table, list.slice(middle))
+    } else if (only !== undefined) {
+      const letter = refusedRow(only.record, only.incarnation, error.message)
+      if (letter.table === table) throw error
+      await offline.insert(letter.table, [letter.row])
+      telemetry.count('offline_writer_refused_rows', 1, { table })
+      const { topic, partition, offset } = only.record
+      telemetry.log('error', `offline-writer: ${table} refused a row; it is in dead_letters`, {
+        topic,
+        partition,
+        offset,
+      })
+    }
+  }
+}
+
 /**
  * Copies topics into tables: rows first, then dead letters, then the offset. A crash in between writes some of them
  * again, which the tables collapse by position. A row that its table refuses goes to the dead letters with the engine's
  * words; its neighbours are written.
  */
 export function createOfflineWriter(options: OfflineWriterOptions): ConsumerHandlers {
-  const { clock, log, offline, telemetry, limits } = options
+  const { clock, log, telemetry, limits } = options
   const rows = new Map<string, BufferedRow[]>()
   const deadLetters: NewRecord[] = []
   const ends = new Map<string, End>()
@@ -109,42 +142,13 @@ export function createOfflineWriter(options: OfflineWriterOptions): ConsumerHand
     ends.set(key, { topic: batch.topic, partition: batch.partition, offset: batch.nextOffset })
   }
 
-  /** Writes rows of one table; where values are refused, the halves apart, down to the rows that are at fault. */
-  async function insert(table: string, list: readonly BufferedRow[]): Promise<void> {
-    try {
-      await offline.insert(
-        table,
-        list.map(item => item.row),
-      )
-      telemetry.count('offline_writer_rows', list.length, { table })
-    } catch (error) {
-      if (!isDataError(error)) throw error
-      const [only] = list
-      if (list.length > 1) {
-        const middle = Math.ceil(list.length / 2)
-        await insert(table, list.slice(0, middle))
-        await insert(table, list.slice(middle))
-      } else if (only !== undefined) {
-        const letter = refusedRow(only.record, only.incarnation, error.message)
-        if (letter.table === table) throw error
-        await offline.insert(letter.table, [letter.row])
-        telemetry.count('offline_writer_refused_rows', 1, { table })
-        telemetry.log('error', `offline-writer: ${table} refused a row; it is in dead_letters`, {
-          topic: only.record.topic,
-          partition: only.record.partition,
-          offset: only.record.offset,
-        })
-      }
-    }
-  }
-
   /** Writes what is buffered now; what comes in meanwhile stays for the next flush. */
   async function flush(control: ConsumerControl): Promise<void> {
     const committing = [...ends]
     const letters = deadLetters.length
     for (const [table, list] of [...rows]) {
       const written = list.slice()
-      await insert(table, written)
+      await insertRows(options, table, written)
       list.splice(0, written.length)
       bufferedRows -= written.length
       bufferedBytes -= written.reduce((sum, item) => sum + item.record.value.length, 0)

@@ -101,7 +101,7 @@ export async function openTask(scope: WorkerScope, partition: number, bounds: Pa
     lanes,
     lastCommitAtMs,
     lastProgressAtMs: 0,
-    caughtUpAtMs: 0,
+    caughtUpAtMs,
     committedOffset: -1,
     broken: false,
   }

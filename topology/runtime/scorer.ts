@@ -12,6 +12,9 @@ export interface RunningScorer extends Running {
   readonly engine: ScoringEngine
 }
 
+/** What the log counts of a record beside its value: key and headers. */
+const RECORD_OVERHEAD_BYTES = 512
+
 /** Loads the models, joins them with the online store and serves gRPC. */
 export async function startScorer(context: RuntimeContext): Promise<RunningScorer> {
   const { config, project, bound, clock, telemetry } = context
@@ -24,7 +27,11 @@ export async function startScorer(context: RuntimeContext): Promise<RunningScore
     stops.push(async () => {
       for (const { model } of models.values()) await model.close()
     })
-    const scoreLog = createScoreLogBuffer({ log: context.log, telemetry })
+    const scoreLog = createScoreLogBuffer({
+      log: context.log,
+      telemetry,
+      maxRecordBytes: config.eventLog.maxRecordBytes - RECORD_OVERHEAD_BYTES,
+    })
     stops.push(() => scoreLog.close())
     const engine = createScoringEngine({
       bound,

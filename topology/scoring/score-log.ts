@@ -59,9 +59,42 @@ function encodeWithin(record: ScoreRecord, maxBytes: number): { value: Uint8Arra
   return value.length <= maxBytes ? { value, cut: true } : null
 }
 
+function encodeBatch(batch: readonly ScoreRecord[], maxRecordBytes: number): { records: NewRecord[]; cut: number } {
+  const records: NewRecord[] = []
+  let cut = 0
+  for (const record of batch) {
+    const fitting = encodeWithin(record, maxRecordBytes)
+    if (fitting === null) continue
+    if (fitting.cut) cut += 1
+    records.push({ topic: SCORES_TOPIC, key: record.decisionId, value: fitting.value })
+  }
+  return { records, cut }
+}
+
 /** Whether the same append may succeed later. */
 function isTransient(error: unknown): boolean {
   return !(error instanceof PortError) || error.code === 'LOG_UNAVAILABLE'
+}
+
+/** Appends until it succeeds, cannot succeed, has been tried often enough or is given up; returns whether it did. */
+async function appendRepeatedly(
+  { log, telemetry }: { readonly log: Pick<EventLog, 'append'>; readonly telemetry: Telemetry },
+  records: readonly NewRecord[],
+  retry: { readonly maxAttempts: number; readonly retryDelayMs: number; givenUp(): boolean },
+): Promise<boolean> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await log.append(records)
+      return true
+    } catch (error) {
+      if (retry.givenUp()) return false
+      const fields = { attempt, records: records.length, error: String(error) }
+      telemetry.log('warn', 'appending score records failed', fields)
+      if (attempt >= retry.maxAttempts || !isTransient(error)) return false
+      await new Promise(resolve => setTimeout(resolve, retry.retryDelayMs * attempt))
+      if (retry.givenUp()) return false
+    }
+  }
 }
 
 /**
@@ -91,41 +124,22 @@ export function createScoreLogBuffer(options: {
   const drop = (count: number, reason: string): void => {
     telemetry.count('score_log_dropped_records', count, { reason })
   }
-  const encoded = (batch: readonly ScoreRecord[]): NewRecord[] => {
-    const records: NewRecord[] = []
-    let cut = 0
-    for (const record of batch) {
-      const fitting = encodeWithin(record, maxRecordBytes)
-      if (fitting?.cut === true) cut += 1
-      if (fitting !== null) records.push({ topic: SCORES_TOPIC, key: record.decisionId, value: fitting.value })
-    }
-    if (cut > 0) telemetry.count('score_log_cut_records', cut)
-    if (records.length < batch.length) drop(batch.length - records.length, 'too_large')
-    inFlight = records.length
-    return records
-  }
   const append = async (records: readonly NewRecord[]): Promise<void> => {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        await log.append(records)
-        if (!abandoned) telemetry.count('score_log_appended_records', records.length)
-        return
-      } catch (error) {
-        if (abandoned) return
-        const fields = { attempt, records: records.length, error: String(error) }
-        telemetry.log('warn', 'appending score records failed', fields)
-        if (attempt >= maxAttempts || !isTransient(error)) return drop(records.length, 'append_failed')
-        await new Promise(resolve => setTimeout(resolve, retryDelayMs * attempt))
-        if (abandoned) return
-      }
-    }
+    const retry = { maxAttempts, retryDelayMs, givenUp: () => abandoned }
+    const appended = await appendRepeatedly({ log, telemetry }, records, retry)
+    if (abandoned) return
+    if (appended) telemetry.count('score_log_appended_records', records.length)
+    else drop(records.length, 'append_failed')
   }
   const run = async (): Promise<void> => {
     await new Promise(resolve => setImmediate(resolve))
     while (buffer.length > 0) {
       const batch = buffer.slice(0, maxBatchRecords)
       buffer = buffer.slice(maxBatchRecords)
-      const records = encoded(batch)
+      const { records, cut } = encodeBatch(batch, maxRecordBytes)
+      inFlight = records.length
+      if (cut > 0) telemetry.count('score_log_cut_records', cut)
+      if (records.length < batch.length) drop(batch.length - records.length, 'too_large')
       if (records.length > 0) await append(records)
       inFlight = 0
       await new Promise(resolve => setImmediate(resolve))

@@ -3,6 +3,7 @@ import { rmSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
+import { inspect } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { PortError } from '../../../ports/errors.ts'
 import type { WorkerMessage, WorkerSettings } from './server-worker.ts'
@@ -133,8 +134,8 @@ async function heldBy(directory: string): Promise<string> {
   return `either ${holder} holds it, or it is not a writable folder of the engine; end that process, connect to the address it wrote to ${addressFile(directory)}, or choose another folder`
 }
 
-function diedUnexpectedly(directory: string, code: number, cause: unknown): PortError {
-  const reason = cause === null ? '' : `: ${cause instanceof Error ? cause.message : String(cause)}`
+function diedUnexpectedly(directory: string, code: number, cause: Error | null): PortError {
+  const reason = cause === null ? '' : `: ${cause.message}`
   const message = `The engine's thread of the offline store at ${directory} ended unexpectedly with code ${code}${reason}. Start this process again; rows that were acknowledged are kept.`
   return new PortError('STORE_UNAVAILABLE', message, { cause })
 }
@@ -171,9 +172,9 @@ async function startEngine(
   // The engine leaves thread-exit hooks behind; loaded here too, its code stays in memory when the thread ends.
   await import('chdb')
   const worker = new Worker(workerUrl(), { workerData: settings, name: 'offline-store' })
-  let cause: unknown = null
-  worker.on('error', error => (cause = error))
-  const gone = new Promise<number>(done => worker.once('exit', done))
+  let cause: Error | null = null
+  worker.on('error', error => (cause = error instanceof Error ? error : new Error(`it threw ${inspect(error)}`)))
+  const gone = new Promise<void>(done => worker.once('exit', () => done()))
   const removeSpool = (): Promise<void> => rm(settings.spoolDirectory, { recursive: true, force: true })
   const failed = async (message: string): Promise<never> => {
     await worker.terminate()
@@ -195,7 +196,7 @@ async function startEngine(
     )
   }
   let closing = false
-  void gone.then(code => {
+  worker.once('exit', code => {
     if (!closing) throwUncaught(diedUnexpectedly(directory, code, cause))
   })
   for (const left of await readdir(spoolDirectory)) {
