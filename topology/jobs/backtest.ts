@@ -42,6 +42,7 @@ export interface BacktestSummary {
 }
 
 const MAX_BUFFERED_ROWS = 20_000
+const MAX_BUFFERED_BYTES = 32 * 1024 * 1024
 const MAX_READ_BATCH = 500
 const READ_BATCH_RECORDS = 5_000
 const MAX_REPORTED_REFUSALS = 5
@@ -116,6 +117,7 @@ async function* replay(
   // Halved, so that the oldest waiting read stays well inside the horizon of the newest applied row.
   const maxWaitMs = Math.max(source.latenessMs, source.readBackMs) / 2
   let buffered: NewRecord[] = []
+  let bufferedBytes = 0
   let waiting: DecodedEvent[] = []
   let arrivalMs = Number.NEGATIVE_INFINITY
 
@@ -128,6 +130,7 @@ async function* replay(
   const apply = async () => {
     if (buffered.length > 0) await log.append(buffered)
     buffered = []
+    bufferedBytes = 0
     await driver.drain()
   }
   /** Reads every waiting event before `beforeMs`; all rows known at those times have been appended. */
@@ -173,7 +176,8 @@ async function* replay(
       }
       buffered.push(made.record)
       if (hash32(event.id) % options.sampleOneIn === 0) waiting.push(event)
-      if (buffered.length >= MAX_BUFFERED_ROWS) await apply()
+      bufferedBytes += made.record.value.length
+      if (buffered.length >= MAX_BUFFERED_ROWS || bufferedBytes >= MAX_BUFFERED_BYTES) await apply()
     }
   }
   yield* settle(Number.POSITIVE_INFINITY)

@@ -35,6 +35,7 @@ export interface ImportSummary {
 }
 
 const MAX_BATCH_RECORDS = 5_000
+const MAX_BATCH_BYTES = 16 * 1024 * 1024
 const MAX_REPORTED_REFUSALS = 5
 /** What is kept of a refused row, so that it always fits into a record. */
 const MAX_REFUSED_BYTES = 65_536
@@ -95,6 +96,7 @@ export async function importFile(options: ImportOptions): Promise<ImportSummary>
     let newest = Number.NEGATIVE_INFINITY
     let arrivalMs = Number.NEGATIVE_INFINITY
     let pending: NewRecord[] = []
+    let pendingBytes = 0
 
     const summary = (): ImportSummary => ({ rows: rowCount, appended, refused, outOfOrder, firstRefusals })
     const refuse = (fields: Readonly<Record<string, unknown>>, code: string, reason: string) => {
@@ -124,6 +126,7 @@ export async function importFile(options: ImportOptions): Promise<ImportSummary>
     const flush = async () => {
       if (pending.length > 0) await log.append(pending)
       pending = []
+      pendingBytes = 0
       options.onProgress(summary(), file.rowCount)
     }
     for await (const rows of file.rows()) {
@@ -132,7 +135,8 @@ export async function importFile(options: ImportOptions): Promise<ImportSummary>
         if (options.snapshot) completeSnapshot(source, fields, startedAtMs)
         rowCount++
         take(row, fields)
-        if (pending.length >= MAX_BATCH_RECORDS) await flush()
+        pendingBytes += pending.at(-1)?.value.length ?? 0
+        if (pending.length >= MAX_BATCH_RECORDS || pendingBytes >= MAX_BATCH_BYTES) await flush()
       }
     }
     await flush()
