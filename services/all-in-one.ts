@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads'
 import type { DriftFinding } from '../topology/monitoring/drift-assess.ts'
 import { ownOfflineStore } from '../topology/runtime/offline.ts'
 import type { BackgroundData, BackgroundMessage } from './background.ts'
+import { createUnwind } from '../topology/runtime/unwind.ts'
 import { claimDataFolder } from './data-folder.ts'
 import { UsageError } from './load.ts'
 import type { ProcessSetup, RunningProcess } from './process.ts'
@@ -52,19 +53,16 @@ async function startBackground(data: BackgroundData) {
 
 /** Scoring on this thread, everything else on another, so that no flush or insert delays an answer. */
 export async function startAllInOne(setup: ProcessSetup, level: BackgroundData['level']): Promise<AllInOne> {
-  const stops: (() => unknown)[] = []
-  const stop = async () => {
-    for (const step of stops.toReversed()) await step()
-  }
+  const { add, run: stop } = createUnwind()
   try {
-    stops.push(claimDataFolder(setup.config.dataDirectory, 'run all'))
+    add(claimDataFolder(setup.config.dataDirectory, 'run all'))
     // The engine's thread must belong to the main thread; the background finds it by its address.
     const offline = await ownOfflineStore(setup.config)
-    stops.push(() => offline.close())
+    add(() => offline.close())
     const background = await startBackground({ config: setup.config, level })
-    stops.push(() => background.stop())
+    add(() => background.stop())
     const scorer = await startScorerProcess(setup)
-    stops.push(() => scorer.stop())
+    add(() => scorer.stop())
     return {
       about: [...background.about, scorer.about].join('; '),
       port: scorer.port,

@@ -5,11 +5,12 @@ import type { SourcePlan } from '../../features/plan/plan.ts'
 import { feedName } from '../../features/plan/units.ts'
 import { createGrpcClient } from '../../topology/adapters/server/grpc/client.ts'
 import type { GrpcClient } from '../../topology/adapters/server/grpc/client.ts'
-import { eventRecord } from '../../topology/jobs/rows.ts'
+import { eventRecorder } from '../../topology/event-record.ts'
 import type { EventLog, NewRecord } from '../../topology/ports/event-log.ts'
 import type { OnlineStore } from '../../topology/ports/online-store.ts'
 import type { Config } from '../../topology/runtime/config.ts'
 import { openEventLog, openOnlineStore } from '../../topology/runtime/stores.ts'
+import { createUnwind } from '../../topology/runtime/unwind.ts'
 import { topologyOf } from '../../topology/topology.ts'
 import { startAllInOne } from '../all-in-one.ts'
 import type { AllInOne } from '../all-in-one.ts'
@@ -61,6 +62,7 @@ async function writeHistory(
   stopped: () => boolean,
 ): Promise<LabelledPayment> {
   const decoder = eventDecoder(source)
+  const toRecord = eventRecorder(source)
   let batch: NewRecord[] = []
   let done = 0
   for (;;) {
@@ -76,7 +78,7 @@ async function writeHistory(
     if (live || stopped()) return next
     const decoded = decoder.decodeFields({ ...next.event }, null)
     if (!decoded.ok) throw new Error(`the generator made an event that is not valid: ${decoded.reason}`)
-    const made = eventRecord(source, decoded.event, decoded.event.time)
+    const made = toRecord(decoded.event, decoded.event.time)
     if (!made.ok) throw new Error(made.reason)
     batch.push(made.record)
   }
@@ -221,17 +223,17 @@ async function runLive(options: DemoOptions, system: AllInOne, log: EventLog, st
  */
 export async function runDemo(options: DemoOptions): Promise<void> {
   const { config, project } = options
-  const stops: (() => Promise<void>)[] = []
+  const unwind = createUnwind()
   try {
     const log = await openEventLog(config, systemClock)
-    stops.push(() => log.close())
+    unwind.add(() => log.close())
     await log.ensureTopics(topologyOf(project.plan).topics)
     const store = await openOnlineStore(config, systemClock)
-    stops.push(() => store.close())
+    unwind.add(() => store.close())
     const system = await startAllInOne({ config, project, telemetry: createTelemetry('warn') }, 'warn')
-    stops.push(() => system.stop())
+    unwind.add(() => system.stop())
     await runLive(options, system, log, store)
   } finally {
-    for (const stop of stops.toReversed()) await stop()
+    await unwind.run()
   }
 }

@@ -5,7 +5,8 @@ import type { Value } from '../../features/kernel/types.ts'
 import { hash32 } from '../ports/online-layout.ts'
 import type { ConsumerControl, ConsumerHandlers, EventLog, NewRecord } from '../ports/event-log.ts'
 import type { TableFile, TableFiles } from '../ports/table-file.ts'
-import { eventRecord, rowMapper } from './rows.ts'
+import { eventRecorder } from '../event-record.ts'
+import { rowMapper } from './rows.ts'
 
 export interface BacktestColumn {
   /** `group.feature`. */
@@ -113,6 +114,7 @@ async function* replay(
   const { source, log } = options
   const mapper = rowMapper(options.eventsPath, file, source, [], [])
   const decoder = eventDecoder(source)
+  const toRecord = eventRecorder(source)
   const driver = createDriver(log, options.worker, source.topic, source.partitions)
   // Halved, so that the oldest waiting read stays well inside the horizon of the newest applied row.
   const maxWaitMs = Math.max(source.latenessMs, source.readBackMs) / 2
@@ -169,7 +171,7 @@ async function* replay(
       const waitedLong = first !== undefined && known - first.time > maxWaitMs
       if (outOfOrder || waitedLong || waiting.length >= MAX_BUFFERED_ROWS) yield* settle(known)
       arrivalMs = known
-      const made = eventRecord(source, event, arrivalMs)
+      const made = toRecord(event, arrivalMs)
       if (!made.ok) {
         refuse(made.reason)
         continue

@@ -6,7 +6,8 @@ import type { Clock } from '../ports/clock.ts'
 import type { EventLog, NewRecord } from '../ports/event-log.ts'
 import type { TableFiles } from '../ports/table-file.ts'
 import { deadLetterTopic } from '../topology.ts'
-import { InputError, eventRecord, rowMapper } from './rows.ts'
+import { eventRecorder } from '../event-record.ts'
+import { InputError, rowMapper } from './rows.ts'
 
 /** When an imported row became known: at its event time, now, or as a column of milliseconds says. */
 export type Arrival =
@@ -87,6 +88,7 @@ export async function importFile(options: ImportOptions): Promise<ImportSummary>
     }
     const mapper = rowMapper(path, file, source, supplied, extra)
     const decoder = eventDecoder(source)
+    const toRecord = eventRecorder(source)
     const startedAtMs = clock.nowMs()
     const firstRefusals: string[] = []
     let rowCount = 0
@@ -115,7 +117,7 @@ export async function importFile(options: ImportOptions): Promise<ImportSummary>
         const early = decoder.decodeFields(fields, knownMs)
         if (!early.ok) return refuse(fields, early.code, early.reason)
       }
-      const made = eventRecord(source, event, knownMs)
+      const made = toRecord(event, knownMs)
       if (!made.ok) return refuse(fields, 'NOT_WRITABLE', made.reason)
       if (event.time < newest) outOfOrder++
       newest = Math.max(newest, event.time)

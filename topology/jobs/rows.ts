@@ -1,7 +1,4 @@
-import { encodeJsonEvent, keyText } from '../../features/plan/event.ts'
-import type { DecodedEvent } from '../../features/plan/event.ts'
 import type { FieldPlan, SourcePlan } from '../../features/plan/plan.ts'
-import type { NewRecord } from '../ports/event-log.ts'
 import type { TableFile } from '../ports/table-file.ts'
 
 /** A file or a flag does not fit the source; the message names the column and the remedy. */
@@ -96,23 +93,5 @@ export function rowMapper(
       }
       return out
     },
-  }
-}
-
-/** The log record of an event, or why there can be none. */
-export function eventRecord(
-  source: SourcePlan,
-  event: DecodedEvent,
-  arrivalMs: number,
-): { readonly ok: true; readonly record: NewRecord } | { readonly ok: false; readonly reason: string } {
-  const keyIndex = source.fields.findIndex(field => field.name === source.keyField)
-  const key = keyText(event.cells[keyIndex] ?? null)
-  if (key === null)
-    return { ok: false, reason: `field "${source.keyField}" decides the partition and must not be null` }
-  try {
-    return { ok: true, record: { topic: source.topic, key, value: encodeJsonEvent(source, event), arrivalMs } }
-  } catch (error) {
-    if (error instanceof RangeError) return { ok: false, reason: error.message }
-    throw error
   }
 }

@@ -7,6 +7,7 @@ import type { Telemetry } from '../ports/telemetry.ts'
 import { preparePlan } from './catalogue.ts'
 import type { Config } from './config.ts'
 import { openEventLog, openOnlineStore } from './stores.ts'
+import { createUnwind } from './unwind.ts'
 
 /** What every process of one system shares: its plan, bound to stored units, and the log and store it runs on. */
 export interface RuntimeContext {
@@ -33,15 +34,12 @@ export async function openContext(
   clock: Clock,
   telemetry: Telemetry,
 ): Promise<RuntimeContext> {
-  const opened: { close(): Promise<void> }[] = []
-  const close = async () => {
-    for (const store of opened.toReversed()) await store.close()
-  }
+  const { add, run: close } = createUnwind()
   try {
     const log = await openEventLog(config, clock)
-    opened.push(log)
+    add(() => log.close())
     const store = await openOnlineStore(config, clock)
-    opened.push(store)
+    add(() => store.close())
     const { bound, catalogue } = await preparePlan(project.plan, log, store)
     return { config, project, bound, catalogue, log, store, clock, telemetry, close }
   } catch (error) {

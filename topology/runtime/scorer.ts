@@ -4,6 +4,7 @@ import { createPublisher } from '../scoring/publish.ts'
 import { createScoreLogBuffer } from '../scoring/score-log.ts'
 import type { Running, RuntimeContext } from './context.ts'
 import { loadModels } from './models.ts'
+import { createUnwind } from './unwind.ts'
 
 /** A scorer that is served. */
 export interface RunningScorer extends Running {
@@ -18,13 +19,10 @@ const RECORD_OVERHEAD_BYTES = 512
 /** Loads the models, joins them with the online store and serves gRPC. */
 export async function startScorer(context: RuntimeContext): Promise<RunningScorer> {
   const { config, project, bound, clock, telemetry } = context
-  const stops: (() => Promise<void>)[] = []
-  const stop = async () => {
-    for (const step of stops.toReversed()) await step()
-  }
+  const { add, run: stop } = createUnwind()
   try {
     const models = await loadModels(config, project.plan)
-    stops.push(async () => {
+    add(async () => {
       for (const { model } of models.values()) await model.close()
     })
     const scoreLog = createScoreLogBuffer({
@@ -32,7 +30,7 @@ export async function startScorer(context: RuntimeContext): Promise<RunningScore
       telemetry,
       maxRecordBytes: config.eventLog.maxRecordBytes - RECORD_OVERHEAD_BYTES,
     })
-    stops.push(() => scoreLog.close())
+    add(() => scoreLog.close())
     const engine = createScoringEngine({
       bound,
       services: project.services,
@@ -44,7 +42,7 @@ export async function startScorer(context: RuntimeContext): Promise<RunningScore
       emit: record => scoreLog.add(record),
       limits: { maxQueuedRows: config.server.maxQueuedRows },
     })
-    stops.push(() => engine.close())
+    add(() => engine.close())
     await engine.refreshStaleness()
     const { startGrpcServer } = await import('../adapters/server/grpc/server.ts')
     const { score, scoreBatch, getFeatures } = engine
@@ -52,7 +50,7 @@ export async function startScorer(context: RuntimeContext): Promise<RunningScore
     const { host, port, maxMessageBytes, drainMs } = config.server
     const handlers = { score, scoreBatch, getFeatures, publishEvents }
     const server = await startGrpcServer({ handlers, host, port, maxMessageBytes, clock, telemetry })
-    stops.push(() => server.close(drainMs))
+    add(() => server.close(drainMs))
     return { host, port: server.port, engine, stop }
   } catch (error) {
     await stop()

@@ -1,5 +1,6 @@
-import { encodeJsonEvent, eventDecoder, keyText } from '../../features/plan/event.ts'
+import { eventDecoder } from '../../features/plan/event.ts'
 import type { Plan, SourcePlan } from '../../features/plan/plan.ts'
+import { eventRecorder } from '../event-record.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { EventLog, NewRecord } from '../ports/event-log.ts'
 import { ServerError } from '../ports/server.ts'
@@ -8,7 +9,7 @@ import type { ItemResult, PublishRequest, PublishedPosition, ServerHandlers } fr
 interface PreparedSource {
   readonly source: SourcePlan
   readonly decoder: ReturnType<typeof eventDecoder>
-  readonly keyIndex: number
+  readonly toRecord: ReturnType<typeof eventRecorder>
 }
 
 const MAX_PUBLISHED_EVENTS = 10_000
@@ -20,8 +21,7 @@ const MAX_PUBLISHED_EVENTS = 10_000
 export function createPublisher(plan: Plan, log: EventLog, clock: Clock): Pick<ServerHandlers, 'publishEvents'> {
   const prepared = new Map<string, PreparedSource>()
   for (const source of plan.sources) {
-    const keyIndex = source.fields.findIndex(field => field.name === source.keyField)
-    prepared.set(source.name, { source, decoder: eventDecoder(source), keyIndex })
+    prepared.set(source.name, { source, decoder: eventDecoder(source), toRecord: eventRecorder(source) })
   }
   return {
     publishEvents: async (request: PublishRequest) => {
@@ -34,7 +34,7 @@ export function createPublisher(plan: Plan, log: EventLog, clock: Clock): Pick<S
         const message = `events: ${request.events.length} are more than the ${MAX_PUBLISHED_EVENTS} of one call; send several`
         throw new ServerError('BATCH_TOO_LARGE', message)
       }
-      const { source, decoder, keyIndex } = target
+      const { source, decoder, toRecord } = target
       const nowMs = clock.nowMs()
       const records: NewRecord[] = []
       const results: (ItemResult<PublishedPosition> | null)[] = request.events.map((fields, index) => {
@@ -44,14 +44,9 @@ export function createPublisher(plan: Plan, log: EventLog, clock: Clock): Pick<S
         })
         const decoded = decoder.decodeFields(fields, nowMs)
         if (!decoded.ok) return refused(`${decoded.reason} (${decoded.code})`)
-        const key = keyText(decoded.event.cells[keyIndex] ?? null)
-        if (key === null) return refused(`field "${source.keyField}" decides the partition and must not be null`)
-        try {
-          records.push({ topic: source.topic, key, value: encodeJsonEvent(source, decoded.event) })
-        } catch (error) {
-          if (error instanceof RangeError) return refused(error.message)
-          throw error
-        }
+        const made = toRecord(decoded.event, null)
+        if (!made.ok) return refused(made.reason)
+        records.push(made.record)
         return null
       })
       const positions = records.length === 0 ? [] : await append(log, records)
