@@ -160,25 +160,57 @@ class GrowingWriter implements ByteWriter {
   }
 }
 
-class SliceReader implements ByteReader {
+/** A reader of one stretch of its bytes at a time. */
+export interface SeekingReader extends ByteReader {
+  /** From here on reads `[from, to)`; throws `RangeError` where that is not within the bytes. */
+  seek(from: number, to: number): void
+  /** Where the next byte is read. */
+  readonly at: number
+}
+
+/** As `createReader`, for a caller that reads many stretches of the same bytes. */
+export function createSeekingReader(bytes: Uint8Array): SeekingReader {
+  return new SliceReader(bytes)
+}
+
+function isAscii(text: string): boolean {
+  for (let index = 0; index < text.length; index++) if (text.charCodeAt(index) >= 0x80) return false
+  return true
+}
+
+class SliceReader implements SeekingReader {
   private readonly source: Uint8Array
   private readonly view: DataView
   private offset: number
+  private limit: number
 
   constructor(source: Uint8Array) {
     this.source = source
     this.view = new DataView(source.buffer, source.byteOffset, source.byteLength)
     this.offset = 0
+    this.limit = source.length
+  }
+
+  seek(from: number, to: number): void {
+    if (!(from >= 0 && from <= to && to <= this.source.length)) {
+      throw new RangeError(`bytes ${from} to ${to} wanted of ${this.source.length}`)
+    }
+    this.offset = from
+    this.limit = to
+  }
+
+  get at(): number {
+    return this.offset
   }
 
   get remaining(): number {
-    return this.source.length - this.offset
+    return this.limit - this.offset
   }
 
   private take(count: number): number {
     const start = this.offset
-    if (!(count >= 0 && count <= this.source.length - start)) {
-      throw new RangeError(`${count} bytes wanted at offset ${start} of ${this.source.length}`)
+    if (!(count >= 0 && count <= this.limit - start)) {
+      throw new RangeError(`${count} bytes wanted at offset ${start} of ${this.limit}`)
     }
     this.offset = start + count
     return start
@@ -196,45 +228,79 @@ class SliceReader implements ByteReader {
     return this.view.getFloat64(this.take(8), true)
   }
 
-  varint(): number {
+  /**
+   * The next groups of seven bits as a number of at most 49 bits, −1 with nothing read where there are more groups.
+   * Throws `RangeError` past the end and for a superfluous zero group.
+   */
+  private groups(): number {
+    const { source, limit } = this
+    let at = this.offset
     let value = 0
-    let scale = 1
-    for (;;) {
-      const byte = this.u8()
-      value += (byte & 0x7f) * scale
-      if (byte < 0x80) {
-        if (byte === 0 && scale > 1) throw new RangeError(`superfluous zero group before offset ${this.offset}`)
-        if (value > Number.MAX_SAFE_INTEGER) throw new RangeError(`varint above 2^53 before offset ${this.offset}`)
-        return value
-      }
-      scale *= 128
-      if (scale > LIMB_SIZE) throw new RangeError(`varint above 2^53 before offset ${this.offset}`)
+    for (let shift = 0; shift < 28; shift += 7) {
+      if (at >= limit) this.take(limit - this.offset + 1)
+      const byte = source[at++]!
+      value |= (byte & 0x7f) << shift
+      if (byte < 0x80) return this.closed(at, byte, shift, value)
     }
+    for (let scale = 2 ** 28; scale < LIMB_SIZE; scale *= 128) {
+      if (at >= limit) this.take(limit - this.offset + 1)
+      const byte = source[at++]!
+      value += (byte & 0x7f) * scale
+      if (byte < 0x80) return this.closed(at, byte, 1, value)
+    }
+    return -1
   }
 
-  int(): number {
-    const first = this.source[this.offset]
-    if (first !== undefined && first < 0x80) {
-      this.offset++
-      return first & 1 ? -(first + 1) / 2 : first / 2
-    }
+  private closed(at: number, byte: number, shift: number, value: number): number {
+    if (byte === 0 && shift > 0) throw new RangeError(`superfluous zero group before offset ${at}`)
+    this.offset = at
+    return value
+  }
+
+  varint(): number {
+    const value = this.groups()
+    if (value >= 0) return value
     const start = this.offset
+    const low = this.low49()
+    const high = this.u8()
+    if (high === 0) throw new RangeError(`superfluous zero group before offset ${this.offset}`)
+    if (high > 0x0f) throw new RangeError(`varint above 2^53 at offset ${start}`)
+    return low + high * LIMB_SIZE
+  }
+
+  /** Seven groups that are followed by another one. */
+  private low49(): number {
     let value = 0
     let scale = 1
     for (let group = 0; group < LIMB_GROUPS; group++) {
-      const byte = this.u8()
-      value += (byte & 0x7f) * scale
-      if (byte < 0x80) {
-        if (byte === 0) throw new RangeError(`superfluous zero group before offset ${this.offset}`)
-        return value % 2 === 0 ? value / 2 : -(value + 1) / 2
-      }
+      value += (this.u8() & 0x7f) * scale
       scale *= 128
+    }
+    return value
+  }
+
+  int(): number {
+    const value = this.integer()
+    if (typeof value === 'number') return value
+    throw new RangeError(`integer beyond 2^53 before offset ${this.offset}`)
+  }
+
+  integer(): number | bigint {
+    const value = this.groups()
+    if (value >= 0) return value % 2 === 0 ? value / 2 : -(value + 1) / 2
+    const start = this.offset
+    const low = this.low49()
+    const high = this.u8()
+    if (high > 0 && high < 0x20) {
+      const sign = low % 2
+      const half = (low - sign) / 2 + high * (LIMB_SIZE / 2)
+      if (sign === 0) return half
+      if (half < Number.MAX_SAFE_INTEGER) return -half - 1
     }
     this.offset = start
     const wide = this.bigint()
     const narrow = Number(wide)
-    if (!Number.isSafeInteger(narrow)) throw new RangeError(`integer beyond 2^53 before offset ${this.offset}`)
-    return narrow
+    return Number.isSafeInteger(narrow) ? narrow : wide
   }
 
   bigint(): bigint {
@@ -279,6 +345,23 @@ class SliceReader implements ByteReader {
     } catch {
       throw new RangeError(`malformed UTF-8 in the string at offset ${start}`)
     }
+  }
+
+  skipString(text: string): boolean {
+    const before = this.offset
+    const { length } = text
+    if (length < 0x80 && this.source[before] === length && this.limit - before > length) {
+      let index = 0
+      while (index < length && this.source[before + 1 + index] === text.charCodeAt(index)) index++
+      if (index === length && isAscii(text)) {
+        this.offset = before + 1 + length
+        return true
+      }
+    }
+    if (isAscii(text) && length < 0x80) return false
+    if (this.string() === text) return true
+    this.offset = before
+    return false
   }
 
   bytes(length: number): Uint8Array {

@@ -4,7 +4,7 @@ import type { ByteReader, ByteWriter } from './types.ts'
 /**
  * An exact sum of doubles. The finite part is Σ parts[0 … count − 1] + spill · 2^SPILL_EXPONENT; the parts are an
  * expansion without overlap, growing in magnitude, as in Shewchuk, "Adaptive Precision Floating-Point Arithmetic"
- * (1997). The spill takes what an expansion of doubles cannot hold: sums of 2^1024 and more, and squares that overflow
+ * (1997). The spill takes what an expansion of doubles cannot hold: sums of 2^1024 and more, and powers that overflow
  * or lose bits below 2^−1074. Values that are not finite are counted beside. Many expansions stand for one sum; its
  * encoding is that of the sum.
  */
@@ -17,8 +17,15 @@ export interface ExactSum {
   minusInfinities: number
 }
 
-/** The lowest bit of the square of the smallest subnormal, 2^−1074. */
-const SPILL_EXPONENT = -2148
+/** The lowest bit of the fourth power of the smallest subnormal, 2^−1074. */
+const SPILL_EXPONENT = -4296
+/** 2^53 fourth powers of the largest double stay below 2^4200. */
+const LARGEST_EXPONENT = 4200
+const SMALLEST_DOUBLE_EXPONENT = -1074
+/** Bits of an encoded mantissa that are read as one number. */
+const LIMB_BITS = 49
+/** Numbers below 2^50 times powers of two up to this one are finite. */
+const LARGEST_LIMB_EXPONENT = 970
 /** Veltkamp's constant 2^27 + 1, which splits 53 bits into 26 and 27. */
 const SPLITTER = 134217729
 /** Between these the square of a double and its error term are both exact doubles. */
@@ -29,6 +36,8 @@ const COMPRESS_ABOVE = 4
 const LARGEST_COMPRESSED = 2 ** 1000
 const NOT_FINITE_TAG = 1
 const WIDE_TAG = 2
+
+const limbs: number[] = []
 
 /** The sum of nothing. */
 export function emptyExactSum(): ExactSum {
@@ -51,15 +60,32 @@ export function addDoubleSquare(sum: ExactSum, value: number): void {
     const error = productError(value, value, product)
     if (error !== 0) addFinite(sum, error)
     addFinite(sum, product)
-  } else if (value - value === 0) {
-    if (value === 0) return
+  } else {
+    addWidePower(sum, value, 2)
+  }
+}
+
+/** Adds the exact `a·b` of doubles whose product neither overflows nor loses bits below 2^−1074. */
+export function addProduct(sum: ExactSum, a: number, b: number): void {
+  const product = a * b
+  const error = productError(a, b, product)
+  if (error !== 0) addFinite(sum, error)
+  addFinite(sum, product)
+}
+
+/** Adds a power that doubles do not hold, or counts it where it is not finite. */
+export function addWidePower(sum: ExactSum, value: number, power: 2 | 3 | 4): void {
+  if (value === 0) return
+  if (value - value === 0) {
     const exponent = bottomExponent(value)
     const odd = BigInt(scaleByPowerOfTwo(value, -exponent))
-    sum.spill += (odd * odd) << BigInt(2 * exponent - SPILL_EXPONENT)
-  } else if (value === value) {
+    sum.spill += (odd ** BigInt(power)) << BigInt(power * exponent - SPILL_EXPONENT)
+  } else if (value !== value) {
+    sum.nans++
+  } else if (value > 0 || power !== 3) {
     sum.plusInfinities++
   } else {
-    sum.nans++
+    sum.minusInfinities++
   }
 }
 
@@ -250,7 +276,7 @@ function quotientOfParts(parts: readonly number[], count: number, divisor: numbe
 }
 
 /** `a·b − product` for `product` the rounded a·b, exact while nothing over- or underflows; Dekker (1971). */
-function productError(a: number, b: number, product: number): number {
+export function productError(a: number, b: number, product: number): number {
   const scaledA = SPLITTER * a
   const highA = scaledA - (scaledA - a)
   const lowA = a - highA
@@ -288,29 +314,74 @@ export function encodeExactSum(sum: ExactSum, out: ByteWriter): void {
 
 /** Reads what `encodeExactSum` wrote; throws `RangeError` for bytes it never writes. */
 export function decodeExactSum(input: ByteReader): ExactSum {
-  const tag = input.u8()
-  if (tag > (NOT_FINITE_TAG | WIDE_TAG)) throw new RangeError(`no exact sum has the tag ${tag}`)
   const sum = emptyExactSum()
-  if (tag & NOT_FINITE_TAG) {
-    sum.nans = input.varint()
-    sum.plusInfinities = input.varint()
-    sum.minusInfinities = input.varint()
-    if (sum.nans + sum.plusInfinities + sum.minusInfinities === 0) throw new RangeError('an exact sum counts no NaN')
-  }
-  if (tag & WIDE_TAG) {
-    const mantissa = input.bigint()
-    const exponent = input.int()
-    if ((mantissa & 1n) === 0n) throw new RangeError('the mantissa of an exact sum is even')
-    if (exponent < SPILL_EXPONENT || exponent > 4096) throw new RangeError(`no exact sum has the exponent ${exponent}`)
-    setFinite(sum, mantissa, exponent)
-  }
+  absorbExactSum(sum, input)
   return sum
 }
 
-/** Sets the finite part of an empty sum: as parts where doubles hold it, else as spill. */
-function setFinite(sum: ExactSum, mantissa: bigint, exponent: number): void {
+/** Adds to `sum` what `encodeExactSum` wrote; makes nothing new while doubles hold it. Throws as `decodeExactSum`. */
+export function absorbExactSum(sum: ExactSum, input: ByteReader): void {
+  const tag = input.u8()
+  if (tag > (NOT_FINITE_TAG | WIDE_TAG)) throw new RangeError(`no exact sum has the tag ${tag}`)
+  if (tag & NOT_FINITE_TAG) absorbNotFinite(sum, input)
+  if (!(tag & WIDE_TAG)) return
+  const limbCount = readMantissa(input)
+  const exponent = input.int()
+  if (exponent < SPILL_EXPONENT || exponent > LARGEST_EXPONENT) {
+    throw new RangeError(`no exact sum has the exponent ${exponent}`)
+  }
+  if (exponent > SMALLEST_DOUBLE_EXPONENT && exponent + LIMB_BITS * limbCount <= LARGEST_LIMB_EXPONENT) {
+    for (let index = 0; index < limbCount; index++) {
+      addFinite(sum, limbs[index]! * 2 ** (exponent - 1 + LIMB_BITS * index))
+    }
+  } else {
+    let doubled = 0n
+    for (let index = limbCount - 1; index >= 0; index--)
+      doubled = (doubled << BigInt(LIMB_BITS)) + BigInt(limbs[index]!)
+    addScaled(sum, doubled >> 1n, exponent)
+  }
+}
+
+/**
+ * Reads an odd integer of any size, as `bigint` writes it, into `limbs`, lowest first: twice the integer is
+ * Σ limbs[k]·2^(49k). Returns how many limbs there are. Nothing is made, which `input.bigint()` could not avoid.
+ */
+function readMantissa(input: ByteReader): number {
+  let count = 0
+  for (let more = true; more; count++) {
+    let limb = 0
+    let scale = 1
+    for (let group = 0; more && group < LIMB_BITS / 7; group++) {
+      const byte = input.u8()
+      if (byte === 0 && count + group > 0)
+        throw new RangeError('superfluous zero group in the mantissa of an exact sum')
+      limb += (byte & 0x7f) * scale
+      scale *= 128
+      more = byte >= 0x80
+    }
+    limbs[count] = limb
+  }
+  const negative = limbs[0]! % 2
+  limbs[0]! += negative
+  if ((limbs[0]! / 2) % 2 === 0) throw new RangeError('the mantissa of an exact sum is even')
+  if (negative === 1) for (let index = 0; index < count; index++) limbs[index] = -limbs[index]!
+  return count
+}
+
+function absorbNotFinite(sum: ExactSum, input: ByteReader): void {
+  const nans = input.varint()
+  const plusInfinities = input.varint()
+  const minusInfinities = input.varint()
+  if (nans + plusInfinities + minusInfinities === 0) throw new RangeError('an exact sum counts no NaN')
+  sum.nans += nans
+  sum.plusInfinities += plusInfinities
+  sum.minusInfinities += minusInfinities
+}
+
+/** Adds `mantissa · 2^exponent`: as parts where doubles hold it, else to the spill. */
+function addScaled(sum: ExactSum, mantissa: bigint, exponent: number): void {
   const parts: number[] = []
-  let rest = exponent >= -1074 ? mantissa : 0n
+  let rest = exponent >= SMALLEST_DOUBLE_EXPONENT ? mantissa : 0n
   while (rest !== 0n) {
     const leading = Number(rest)
     const part = scaleByPowerOfTwo(leading, exponent)
@@ -318,10 +389,9 @@ function setFinite(sum: ExactSum, mantissa: bigint, exponent: number): void {
     parts.push(part)
     rest -= BigInt(leading)
   }
-  if (rest !== 0n || exponent < -1074) {
-    sum.spill = mantissa << BigInt(exponent - SPILL_EXPONENT)
+  if (rest !== 0n || exponent < SMALLEST_DOUBLE_EXPONENT) {
+    sum.spill += mantissa << BigInt(exponent - SPILL_EXPONENT)
     return
   }
-  sum.count = parts.length
-  for (let index = 0; index < parts.length; index++) sum.parts[index] = parts[parts.length - 1 - index]!
+  for (let index = parts.length - 1; index >= 0; index--) addFinite(sum, parts[index]!)
 }

@@ -9,8 +9,10 @@ export interface IntegerSum {
   big: bigint
 }
 
-/** Above this the square of an integer is not safe. */
+/** Above these the square, the cube, the fourth power of an integer is not safe. */
 const LARGEST_SAFE_ROOT = 94906265
+const LARGEST_SAFE_CUBE_ROOT = 208063
+const LARGEST_SAFE_FOURTH_ROOT = 9741
 
 /** The sum of nothing. */
 export function emptyIntegerSum(): IntegerSum {
@@ -44,6 +46,22 @@ export function addIntegerSquare(sum: IntegerSum, value: number): void {
   }
 }
 
+/** Adds the cube of a safe integer. */
+export function addIntegerCube(sum: IntegerSum, value: number): void {
+  if (value >= -LARGEST_SAFE_CUBE_ROOT && value <= LARGEST_SAFE_CUBE_ROOT) addInteger(sum, value * value * value)
+  else sum.big += BigInt(value) ** 3n
+}
+
+/** Adds the fourth power of a safe integer. */
+export function addIntegerFourth(sum: IntegerSum, value: number): void {
+  if (value >= -LARGEST_SAFE_FOURTH_ROOT && value <= LARGEST_SAFE_FOURTH_ROOT) {
+    const square = value * value
+    addInteger(sum, square * square)
+  } else {
+    sum.big += BigInt(value) ** 4n
+  }
+}
+
 /** A new sum of both. */
 export function mergeIntegerSums(left: IntegerSum, right: IntegerSum): IntegerSum {
   const merged = { small: left.small, big: left.big === 0n ? right.big : left.big + right.big }
@@ -69,7 +87,13 @@ export function encodeIntegerSum(sum: IntegerSum, out: ByteWriter): void {
 
 /** Reads what `encodeIntegerSum` wrote. */
 export function decodeIntegerSum(input: ByteReader): IntegerSum {
-  const sum = emptyIntegerSum()
-  addBigInteger(sum, input.bigint())
-  return sum
+  const total = input.integer()
+  return typeof total === 'number' ? { small: total, big: 0n } : { small: 0, big: total }
+}
+
+/** Adds to `sum` what `encodeIntegerSum` wrote; makes nothing new while that is a safe integer. */
+export function absorbIntegerSum(sum: IntegerSum, input: ByteReader): void {
+  const total = input.integer()
+  if (typeof total === 'number') addInteger(sum, total)
+  else sum.big += total
 }

@@ -85,7 +85,7 @@ export function scaledRatioToNumber(numerator: bigint, denominator: bigint, expo
  * The double nearest to `(quotient + f) · 2^exponent` with f = 0 when exact and 0 < f < 1 otherwise, ties to even. The
  * quotient has at least 60 bits, so that f only decides ties.
  */
-function roundScaled(quotient: bigint, exact: boolean, exponent: number): number {
+export function roundScaled(quotient: bigint, exact: boolean, exponent: number): number {
   const top = bitLength(quotient) - 1 + exponent
   if (top > 1024) return Infinity
   if (top < -1076) return 0

@@ -10,11 +10,13 @@ export const count: AggregatorDescriptor = defineAggregator({
   family: 'count',
   kind: 'merge',
   version: 1,
+  exactness: 'exact',
   params: {},
   doc: 'Without a field the number of rows, with a field the number of values that are not null (NaN counts). Empty: 0. Exact to 2^53. State: 1 to 8 bytes.',
   accepts: (_inputType): _inputType is FieldType | null => true,
   valueType: () => 'number',
   algebra: (inputType): Algebra<Count> => (inputType === null ? countOfRows : countOfValues),
+  sql: rows => `length(${rows.times})`,
 })
 
 const shared = {
@@ -23,6 +25,10 @@ const shared = {
   result: (state: Count): number => state.count,
   encode: (state: Count, out: ByteWriter): void => out.varint(state.count),
   decode: (input: ByteReader): Count => ({ count: input.varint() }),
+  absorb: (state: Count, input: ByteReader): Count => {
+    state.count += input.varint()
+    return state
+  },
 }
 
 const countOfRows: Algebra<Count> = {
