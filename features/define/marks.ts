@@ -4,11 +4,18 @@ export declare const VALUE: unique symbol
 /** The kind of field a column refers to; exists in types only. */
 export declare const KIND: unique symbol
 
+/** The names of the events that feed a group or a union; exists in types only. */
+export declare const FED_BY: unique symbol
+
+/** The names of the key fields of a group's entity; exists in types only. */
+export declare const KEYED_BY: unique symbol
+
 /** Marks what an author defined, also across copies of this module. */
 export const DEFINITION: unique symbol = Symbol.for('headwater.definition')
 
 /** What `DEFINITION` holds: which of the authoring functions made a value. */
-export type DefinitionKind = 'field' | 'event' | 'entity' | 'feature' | 'group' | 'derived' | 'policy' | 'service'
+export type DefinitionKind =
+  'field' | 'event' | 'union' | 'entity' | 'feature' | 'group' | 'derived' | 'policy' | 'service'
 
 /** The kind of definition a value is, or null when it is something else. */
 export function definitionKind(value: unknown): DefinitionKind | null {

@@ -1,4 +1,4 @@
-import type { NameRule, VALUE } from './marks.ts'
+import type { FED_BY, KEYED_BY, NameRule, VALUE } from './marks.ts'
 import { DEFINITION } from './marks.ts'
 import type { Policy } from './policies.ts'
 import type { Event, Group } from './sources.ts'
@@ -19,45 +19,94 @@ export type View<R extends Event, G extends readonly Group[]> = { readonly reque
   readonly [X in G[number] as X['name']]: X[typeof VALUE]
 }
 
-/** A derived feature that several services can use: a function with what it needs written beside it. */
+/** Any derived feature, whatever it looks at. */
+type AnyDerived = Derived<never, DerivedValue>
+
+/** Derived features that another one looks at, by the names under which it sees them. */
+type Needed = Readonly<Record<string, AnyDerived>>
+
+/** Everything that the features of `D` look at, together; `unknown` for none. */
+type LookedAt<D> = {
+  [N in keyof D]: D[N] extends (view: infer V) => unknown ? (view: V) => void : never
+}[keyof D] extends (view: infer I) => void
+  ? I
+  : unknown
+
+/** The features of `D` under `derived`; `unknown` for none and, while `D` is still being inferred, for `never`. */
+type Answers<D> = [D] extends [never]
+  ? unknown
+  : keyof D extends never
+    ? unknown
+    : { readonly derived: { readonly [N in keyof D]: D[N] extends (view: never) => infer T ? T : never } }
+
+/** What the function of a derived feature sees: as `View`, and under `derived` the features of `D` if there are any. */
+export type DerivedView<R extends Event, G extends readonly Group[], D> = View<R, G> & Answers<D>
+
+/**
+ * A derived feature that several services can use: a function with what it needs written beside it. Called with a
+ * view, it first computes the derived features it looks at; a service computes each of those once per view.
+ */
 export interface Derived<V, T extends DerivedValue> {
   (view: V): T
   readonly [DEFINITION]: 'derived'
   readonly request: Event | null
   readonly groups: readonly Group[]
+  /** The derived features it looks at, by the names under which it sees them. */
+  readonly derived: Readonly<Record<string, Derived<never, DerivedValue>>>
   readonly description: string
   /** The author's function. */
-  readonly source: (view: V) => T
+  readonly source: (view: never) => T
 }
 
 /**
  * A feature computed from the request and other features when they are read. Must be a pure function.
- * @param needs the event and the groups it looks at; a service that uses it must have them
+ * @param needs the event and the groups it looks at, which a service that uses it must have, and other derived
+ * features, which it sees as `v.derived` by the names given here; the service need not list those. When one of them
+ * throws, this one fails with the same error
  */
 export function derived<
   T extends DerivedValue,
   R extends Event = NoEvent,
   const G extends readonly Group[] = readonly [],
+  const D extends Needed = Readonly<Record<never, never>>,
 >(
-  needs: { readonly request?: R; readonly groups?: G; readonly description?: string },
-  evaluate: (v: View<R, G>) => T,
-): Derived<View<R, G>, T> {
-  const copy = (view: View<R, G>): T => evaluate(view)
+  needs: { readonly request?: R; readonly groups?: G; readonly derived?: D; readonly description?: string },
+  evaluate: (v: DerivedView<R, G, D>) => T,
+): Derived<View<R, G> & LookedAt<D>, T> {
+  const needed = Object.entries(needs.derived ?? {})
+  const copy = (view: View<R, G>): T => {
+    if (needed.length === 0) return evaluate(view as DerivedView<R, G, D>)
+    const values = Object.fromEntries(needed.map(([name, each]) => [name, each(view as never)]))
+    return evaluate({ ...view, derived: values } as unknown as DerivedView<R, G, D>)
+  }
   return Object.assign(copy, {
     [DEFINITION]: 'derived',
     request: needs.request ?? null,
     groups: needs.groups ?? [],
+    derived: needs.derived ?? {},
     description: needs.description ?? '',
     source: evaluate,
   } as const)
 }
 
 /** `unknown` where the request names the group's entity, otherwise what is wrong, as a type that no group satisfies. */
-type Resolvable<R extends Event, X extends Group> = X['sourceName'] extends R['name']
-  ? unknown
-  : X['entityKey'] extends keyof R['fields']
+type Resolvable<R extends Event, X extends Group> =
+  Feeds<R['name'], X[typeof FED_BY]> extends true
     ? unknown
-    : { readonly error: `the request event has no field ${X['entityKey']}, which group ${X['name']} needs` }
+    : X[typeof KEYED_BY] extends keyof R['fields']
+      ? unknown
+      : {
+          readonly error: `the request event has no field ${Exclude<X[typeof KEYED_BY], keyof R['fields']>}, which group ${X['name']} needs`
+        }
+
+/** Whether the event of this name is among those that feed a group; of names that are not known only all others. */
+type Feeds<N extends string, S extends string> = string extends S
+  ? string extends N
+    ? true
+    : false
+  : [N] extends [S]
+    ? true
+    : false
 
 type ResolvableGroups<R extends Event, G extends readonly Group[]> = {
   readonly groups: { readonly [I in keyof G]: Resolvable<R, G[I]> }

@@ -24,7 +24,7 @@ const RAW_TABLE = /^events_/
 
 function isReserved(kind: string, name: string): boolean {
   if (kind === 'a group') return RESERVED_GROUPS.has(name)
-  if (kind === 'an event') return RESERVED_EVENTS.has(name) || RAW_TABLE.test(name)
+  if (kind === 'an event' || kind === 'a union') return RESERVED_EVENTS.has(name) || RAW_TABLE.test(name)
   return RESERVED.has(name)
 }
 
@@ -57,11 +57,19 @@ export interface DurationBounds {
   readonly greatest: string
 }
 
+/** Of windows, half-lives, gaps and lengths of sessions. */
 export const WINDOW_BOUNDS: DurationBounds = { least: '1s', greatest: '400d' }
+/** Of `delay`, which may be none. */
 export const DELAY_BOUNDS: DurationBounds = { least: '0s', greatest: '400d' }
+/** Of `edge`. */
+export const EDGE_BOUNDS: DurationBounds = { least: '1s', greatest: '400d' }
+/** Of an event's `lateness`: its ids are kept for so long. */
 export const LATENESS_BOUNDS: DurationBounds = { least: '0s', greatest: '30d' }
+/** Of an event's `readBack`. */
 export const READ_BACK_BOUNDS: DurationBounds = { least: '0s', greatest: '30d' }
+/** Of an event's `clockSkew`: an event dated further ahead is refused. */
 export const CLOCK_SKEW_BOUNDS: DurationBounds = { least: '0s', greatest: '1d' }
+/** Of a group's `maxAge`. */
 export const MAX_AGE_BOUNDS: DurationBounds = { least: '1s', greatest: '400d' }
 
 /** The milliseconds of a duration within bounds; what is wrong is reported and 0 stands in. */
@@ -81,6 +89,20 @@ export function checkDuration(
     report('HW0205', where, `${name} is ${shownText(text)}, it must be from ${bounds.least} to ${bounds.greatest}`)
   }
   return ms
+}
+
+/** A whole number within bounds; what is wrong is reported and the least stands in. */
+export function checkWhole(
+  name: string,
+  value: unknown,
+  bounds: { readonly least: number; readonly greatest: number },
+  where: string,
+  report: Report,
+): number {
+  const { least, greatest } = bounds
+  if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= greatest) return value
+  report('HW0211', where, `${name} is ${shownText(value)}, it must be a whole number from ${least} to ${greatest}`)
+  return least
 }
 
 /** A value as a message shows it. */

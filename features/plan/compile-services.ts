@@ -1,28 +1,34 @@
-import type { Derived, Policy, Service } from '../define/index.ts'
+import type { Derived, DerivedValue, Policy, Service } from '../define/index.ts'
 import { definitionKind } from '../define/marks.ts'
-import type { Value } from '../kernel/types.ts'
+import { derivedCompiler } from './derived-code.ts'
+import type { DerivedCode } from './derived-code.ts'
 import { checkName, shownText, textOf } from './compile-names.ts'
 import { isKeyType } from './compile-sources.ts'
+import type { GroupSource } from './group-source.ts'
+import { memberField } from './group-source.ts'
 import { hashOf } from './hash.ts'
 import type { EntityPlan, GroupPlan, ServicePlan, SourcePlan } from './plan.ts'
 import type { Report } from './problems.ts'
 
 /** The functions of a service, which a plan cannot hold. */
 export interface ServiceCode {
-  /** In order of evaluation. `evaluate` may throw: what the author's function threw, or `TypeError` for no value. */
-  readonly derived: readonly { readonly name: string; evaluate(view: unknown): Value }[]
+  /** In the order of the plan. */
+  readonly derived: readonly DerivedCode[]
   readonly policy: Policy | null
 }
 
 /** What a service is compiled against: the plans made before it, by name. */
 export interface ServiceContext {
   readonly sources: ReadonlyMap<string, SourcePlan>
+  /** Events and unions as sources of groups. */
+  readonly groupSources: ReadonlyMap<string, GroupSource>
   readonly entities: ReadonlyMap<string, EntityPlan>
   readonly groups: ReadonlyMap<string, GroupPlan>
   /** Of the module that exports the service. */
   readonly bundleHash: string | undefined
 }
 
+/** A service as the plan has it, with the code that the plan cannot hold. */
 export interface CompiledService {
   readonly plan: ServicePlan
   readonly code: ServiceCode
@@ -38,7 +44,10 @@ export function compileService(definition: Service, context: ServiceContext, rep
   const request =
     definitionKind(definition.request) === 'event' ? context.sources.get(definition.request.name) : undefined
   if (request === undefined) {
-    report('HW0104', where, `request is ${shownText(definition.request)}, not an event`)
+    const given: unknown = definition.request
+    if (definitionKind(given) === 'union') {
+      report('HW0408', where, `request is union ${(given as { readonly name: string }).name}`)
+    } else report('HW0104', where, `request is ${shownText(given)}, not an event`)
     return null
   }
   const groups = compileGroups(definition, request, context, where, report)
@@ -106,26 +115,34 @@ function compileGroups(
     if (group === undefined) continue
     if (groups.includes(group)) report('HW0402', where, `group ${group.name} is listed twice`)
     else groups.push(group)
-    if (requestKeyField(group, request, context.entities.get(group.entity)) === null) {
-      const key = context.entities.get(group.entity)?.keyField ?? ''
-      report(
-        'HW0401',
-        where,
-        `event ${request.name} has no key field "${key}", which names the ${group.entity} of group ${group.name}`,
-      )
+    const source = context.groupSources.get(group.source)
+    const entity = context.entities.get(group.entity)
+    if (source === undefined || entity === undefined) continue
+    const { missing } = requestKeyFields(group, source, request, entity)
+    if (missing.length > 0) {
+      const key = missing.map(name => `"${name}"`).join(', ')
+      const what = missing.length === 1 ? `no key field ${key}, which names` : `no key fields ${key}, which name`
+      report('HW0401', where, `event ${request.name} has ${what} the ${group.entity} of group ${group.name}`)
     }
   }
   return groups
 }
 
 /**
- * The field of the request that names a group's entity: the group's own key field when both have the same source,
- * otherwise the field with the entity's key name. Null when there is none of a key's type.
+ * The fields of the request that name a group's entity: the group's own key fields when the request is an event of the
+ * group's source, otherwise the fields with the names in the entity's key. `missing` are those of which the request has
+ * none of a key's type.
  */
-export function requestKeyField(group: GroupPlan, request: SourcePlan, entity: EntityPlan | undefined): string | null {
-  const name = group.source === request.name ? group.keyField : entity?.keyField
-  const field = request.fields.find(each => each.name === name)
-  return field !== undefined && isKeyType(field.type) ? field.name : null
+export function requestKeyFields(
+  group: GroupPlan,
+  source: GroupSource,
+  request: SourcePlan,
+  entity: EntityPlan,
+): { readonly fields: readonly string[]; readonly missing: readonly string[] } {
+  const member = source.members.find(each => each.source.name === request.name)
+  const fields = member === undefined ? entity.keyFields : group.keyFields.map(name => memberField(member, name))
+  const isKey = (name: string): boolean => request.fields.some(field => field.name === name && isKeyType(field.type))
+  return { fields, missing: fields.filter(name => !isKey(name)) }
 }
 
 function compileDerived(
@@ -135,7 +152,8 @@ function compileDerived(
   where: string,
   report: Report,
 ): ServiceCode['derived'] {
-  const compiled: { name: string; evaluate(view: unknown): Value }[] = []
+  const compile = derivedCompiler()
+  const compiled: DerivedCode[] = []
   for (const [name, given] of Object.entries(definition.derived)) {
     const at = `${where}, derived ${name}`
     checkName('a derived feature', name, at, report)
@@ -143,36 +161,34 @@ function compileDerived(
       report('HW0403', at, `it is ${shownText(given)}`)
       continue
     }
-    if (definitionKind(given) === 'derived') {
-      const needs = given as unknown as Derived<unknown, null>
-      if (needs.request !== null && needs.request.name !== request.name) {
-        report('HW0404', at, `it looks at event ${needs.request.name}, the request is ${request.name}`)
-      }
-      for (const group of needs.groups) {
-        if (!groups.some(each => each.name === group?.name)) report('HW0404', at, `it looks at group ${group?.name}`)
-      }
-    }
-    compiled.push({ name, evaluate: guarded(name, given as (view: unknown) => unknown) })
+    checkNeeds(given, request, groups, at, new Set(), report)
+    compiled.push(compile(name, given as (view: unknown) => unknown))
   }
   return compiled
 }
 
-function guarded(name: string, evaluate: (view: unknown) => unknown): (view: unknown) => Value {
-  return view => {
-    const value = evaluate(view)
-    switch (typeof value) {
-      case 'number':
-        return value + 0
-      case 'string':
-      case 'boolean':
-      case 'bigint':
-        return value
-      default:
-        if (value === null) return null
-        throw new TypeError(
-          `derived feature ${name} returned ${shownText(value)}, not a number, string, boolean, bigint or null`,
-        )
-    }
+/** Reports what a derived feature, or one that it needs, looks at and the service has not. */
+function checkNeeds(
+  given: unknown,
+  request: SourcePlan,
+  groups: readonly GroupPlan[],
+  at: string,
+  checked: Set<unknown>,
+  report: Report,
+): void {
+  if (definitionKind(given) !== 'derived' || checked.has(given)) return
+  checked.add(given)
+  const needs = given as Derived<never, DerivedValue>
+  if (needs.request !== null && needs.request.name !== request.name) {
+    report('HW0404', at, `it looks at event ${needs.request.name}, the request is ${request.name}`)
+  }
+  for (const group of needs.groups) {
+    if (!groups.some(each => each.name === group?.name)) report('HW0404', at, `it looks at group ${group?.name}`)
+  }
+  for (const [name, needed] of Object.entries(needs.derived)) {
+    const below = `${at}, which looks at derived ${name}`
+    if (definitionKind(needed) === 'derived') checkNeeds(needed, request, groups, below, checked, report)
+    else report('HW0403', below, `that is ${shownText(needed)}, not what derived() returned`)
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Entity, Event } from '../define/index.ts'
+import type { Entity, Event, Fields } from '../define/index.ts'
 import { definitionKind } from '../define/marks.ts'
 import type { FieldType } from '../kernel/types.ts'
 import {
@@ -39,6 +39,8 @@ export function isKeyType(type: FieldType): boolean {
   return type.kind === 'string' || type.kind === 'int' || type.kind === 'int64'
 }
 
+const MAX_KEY_FIELDS = 8
+
 /** The plan of an event; what is wrong is reported and something harmless stands in. */
 export function compileEvent(definition: Event, report: Report): SourcePlan {
   const { name, options } = definition
@@ -48,7 +50,7 @@ export function compileEvent(definition: Event, report: Report): SourcePlan {
   if (typeof options['topic'] !== 'string' || !TOPIC_NAME.test(options['topic'])) {
     report('HW0207', where, `topic is ${shownText(options['topic'])}`)
   }
-  const fields = compileFields(definition, report)
+  const fields = compileFields(where, definition.fields, report)
   const idField = namedField('id', options['id'], fields, where, report)
   const timeField = namedField('time', options['time'], fields, where, report)
   const key = options['key']
@@ -82,15 +84,15 @@ export function compileEvent(definition: Event, report: Report): SourcePlan {
   }
 }
 
-function compileFields(definition: Event, report: Report): readonly FieldPlan[] {
+/** The fields of an event or a union; what is wrong is reported, what is no field is left out. */
+export function compileFields(owner: string, given: unknown, report: Report): readonly FieldPlan[] {
   const fields: FieldPlan[] = []
-  const given: unknown = definition.fields
   if (typeof given !== 'object' || given === null || Object.keys(given).length === 0) {
-    report('HW0201', `event ${definition.name}`, 'it has no fields')
+    report('HW0201', owner, 'it has no fields')
     return fields
   }
-  for (const [name, field] of Object.entries(definition.fields)) {
-    const where = `event ${definition.name}, field ${name}`
+  for (const [name, field] of Object.entries(given as Fields)) {
+    const where = `${owner}, field ${name}`
     if (!FIELD_NAME.test(name)) report('HW0201', where, `${shownText(name)} is not a name for a field`)
     else if (name in Object.prototype || name === 'then') {
       report('HW0102', where, `"${name}" is reserved and cannot name a field`)
@@ -136,8 +138,15 @@ function namedField(
 export function compileEntity(definition: Entity, report: Report): EntityPlan {
   const where = `entity ${definition.name}`
   checkName('an entity', definition.name, where, report)
-  if (typeof definition.key !== 'string' || !FIELD_NAME.test(definition.key)) {
-    report('HW0201', where, `key is ${shownText(definition.key)}, not the name of a field`)
+  const key: unknown = definition.key
+  const parts: readonly unknown[] = Array.isArray(key) ? key : [key]
+  for (const part of parts) {
+    if (typeof part === 'string' && FIELD_NAME.test(part)) continue
+    report('HW0201', where, `key ${Array.isArray(key) ? 'lists' : 'is'} ${shownText(part)}, not the name of a field`)
   }
-  return { name: definition.name, keyField: textOf(definition.key), description: textOf(definition.description) }
+  const twice = parts.find((part, index) => parts.indexOf(part) < index)
+  if (parts.length === 0 || parts.length > MAX_KEY_FIELDS) {
+    report('HW0215', where, `key lists ${parts.length} fields, from 1 to ${MAX_KEY_FIELDS} are allowed`)
+  } else if (twice !== undefined) report('HW0215', where, `key lists ${shownText(twice)} twice`)
+  return { name: definition.name, keyFields: parts.map(textOf), description: textOf(definition.description) }
 }

@@ -1,16 +1,19 @@
-import type { Derived, Entity, Event, Group, Policy, Service } from '../define/index.ts'
+import type { Derived, Entity, Event, Group, Policy, Service, Union } from '../define/index.ts'
 import { definitionKind } from '../define/marks.ts'
 import { compileGroup } from './compile-groups.ts'
 import { shownText } from './compile-names.ts'
 import { checkPolicy, compileService } from './compile-services.ts'
 import type { ServiceCode } from './compile-services.ts'
 import { compileEntity, compileEvent } from './compile-sources.ts'
+import { compileUnion, memberEvents } from './compile-unions.ts'
+import { eventSource, unionSource } from './group-source.ts'
+import type { GroupSource } from './group-source.ts'
 import { hashOf } from './hash.ts'
-import type { EntityPlan, GroupPlan, Plan, Problem, ServicePlan, SourcePlan } from './plan.ts'
+import type { EntityPlan, GroupPlan, Plan, Problem, ServicePlan, SourcePlan, UnionPlan } from './plan.ts'
 import { reporter } from './problems.ts'
 import type { Report } from './problems.ts'
 
-export { requestKeyField } from './compile-services.ts'
+export { requestKeyFields } from './compile-services.ts'
 export type { ServiceCode } from './compile-services.ts'
 
 /** Loaded definition modules. */
@@ -41,6 +44,7 @@ interface Found<D> {
 
 interface Collected {
   readonly event: Map<string, Found<Event>>
+  readonly union: Map<string, Found<Union>>
   readonly entity: Map<string, Found<Entity>>
   readonly group: Map<string, Found<Group>>
   readonly policy: Map<string, Found<Policy>>
@@ -61,40 +65,61 @@ export function compileProject(input: CompileInput): CompileResult {
   const sources = new Map<string, SourcePlan>()
   for (const [name, { definition, file }] of found.event) sources.set(name, compileEvent(definition, reportIn(file)))
   checkTopics(sources, found, reportIn)
+  const unions = new Map<string, UnionPlan>()
+  for (const [name, { definition, file }] of found.union) {
+    unions.set(name, compileUnion(definition, sources, reportIn(file)))
+    const event = found.event.get(name)
+    if (event !== undefined) {
+      const elsewhere = event.file === file ? 'in this file' : `in ${event.file}`
+      reportIn(file)('HW0103', `union ${name}`, `an event ${elsewhere} is named "${name}" too`)
+    }
+  }
+  const groupSources = new Map<string, GroupSource>()
+  for (const union of unions.values()) groupSources.set(union.name, unionSource(union, [...sources.values()]))
+  for (const source of sources.values()) groupSources.set(source.name, eventSource(source))
   const entities = new Map<string, EntityPlan>()
   for (const [name, { definition, file }] of found.entity) entities.set(name, compileEntity(definition, reportIn(file)))
   const groups = new Map<string, GroupPlan>()
   for (const [name, { definition, file }] of found.group) {
-    const source = sources.get(definition.source?.name)
-    if (source === undefined || definitionKind(definition.entity) !== 'entity') continue
-    groups.set(name, compileGroup(definition, source, reportIn(file), reporter(file, warnings)))
+    const source = groupSources.get(definition.source?.name)
+    const entity = definitionKind(definition.entity) === 'entity' ? entities.get(definition.entity.name) : undefined
+    if (source === undefined || entity === undefined) continue
+    groups.set(name, compileGroup(definition, source, entity, reportIn(file), reporter(file, warnings)))
   }
   for (const { definition, file } of found.policy.values()) checkPolicy(definition, reportIn(file))
   const plans: ServicePlan[] = []
   const services = new Map<string, ServiceCode>()
   for (const [name, { definition, file }] of found.service) {
     const bundleHash = input.bundleHashes[file]
-    const compiled = compileService(definition, { sources, entities, groups, bundleHash }, reportIn(file))
+    const context = { sources, groupSources, entities, groups, bundleHash }
+    const compiled = compileService(definition, context, reportIn(file))
     if (compiled === null) continue
     plans.push(compiled.plan)
     services.set(name, compiled.code)
   }
-  const total = sources.size + entities.size + groups.size + plans.length
+  const total = sources.size + unions.size + entities.size + groups.size + plans.length
   if (total === 0 && problems.length === 0) {
     for (const { file } of input.definitions) reportIn(file)('HW0003', 'module', 'it exports no definition')
   }
   if (problems.length > 0) return { ok: false, problems }
-  const plan = freezePlan([...sources.values()], [...entities.values()], [...groups.values()], plans)
+  const plan = freezePlan({
+    sources: [...sources.values()],
+    unions: [...unions.values()],
+    entities: [...entities.values()],
+    groups: [...groups.values()],
+    services: plans,
+  })
   return { ok: true, project: { plan, services, warnings } }
 }
 
-function freezePlan(sources: SourcePlan[], entities: EntityPlan[], groups: GroupPlan[], services: ServicePlan[]): Plan {
+function freezePlan(parts: Omit<Plan, 'format' | 'hash'>): Plan {
   const content = {
     format: 1 as const,
-    sources: sources.sort(byName),
-    entities: entities.sort(byName),
-    groups: groups.sort(byName),
-    services: services.sort(byName),
+    sources: parts.sources.toSorted(byName),
+    unions: parts.unions.toSorted(byName),
+    entities: parts.entities.toSorted(byName),
+    groups: parts.groups.toSorted(byName),
+    services: parts.services.toSorted(byName),
   }
   return deepFreeze({ hash: hashOf(content), ...content })
 }
@@ -114,6 +139,7 @@ function deepFreeze<T>(value: T): T {
 function collect(input: CompileInput, reportIn: (file: string) => Report): Collected {
   const found: Collected = {
     event: new Map(),
+    union: new Map(),
     entity: new Map(),
     group: new Map(),
     policy: new Map(),
@@ -149,10 +175,14 @@ function keepUsed(found: Collected, value: unknown, file: string, report: Report
   const kind = definitionKind(value)
   if (kind === 'group') {
     const { name, source, entity } = value as Group
-    if (definitionKind(source) === 'event') keep(found, source, file, report)
-    else report('HW0104', `group ${name}`, `source is ${shownText(source)}, not an event`)
+    const isUnion = definitionKind(source) === 'union'
+    if (isUnion || definitionKind(source) === 'event') keep(found, source, file, report)
+    else report('HW0104', `group ${name}`, `source is ${shownText(source)}, not an event or a union`)
+    if (isUnion) keepUsed(found, source, file, report)
     if (definitionKind(entity) === 'entity') keep(found, entity, file, report)
     else report('HW0104', `group ${name}`, `entity is ${shownText(entity)}, not an entity`)
+  } else if (kind === 'union') {
+    for (const event of memberEvents(value as Union)) keep(found, event, file, report)
   } else if (kind === 'service') {
     const { request, groups, policy } = value as Service
     if (definitionKind(request) === 'event') keep(found, request, file, report)

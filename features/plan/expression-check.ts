@@ -3,7 +3,7 @@ import { draftOf } from '../define/expressions.ts'
 import type { FieldType } from '../kernel/types.ts'
 import { Refusal } from './event-codes.ts'
 import { cellReader } from './event-fields.ts'
-import type { Expression, FieldPlan, SourcePlan } from './plan.ts'
+import type { Expression, FieldOwner, FieldPlan } from './plan.ts'
 
 /** A checked expression with the fields it looks at, or all that is wrong with it. */
 export type CheckedExpression =
@@ -17,7 +17,7 @@ interface Typed {
 }
 
 interface Context {
-  readonly source: SourcePlan
+  readonly source: FieldOwner
   readonly messages: string[]
   readonly fields: Set<string>
 }
@@ -29,7 +29,7 @@ const NOTHING: Typed = { expression: { op: 'literal', type: CONDITION, value: nu
 const MAX_NODES = 1000
 
 /** Gives literals the types of the fields they stand beside, and checks that the whole is a yes-or-no expression. */
-export function checkExpression(draft: unknown, source: SourcePlan): CheckedExpression {
+export function checkExpression(draft: unknown, source: FieldOwner): CheckedExpression {
   const context: Context = { source, messages: [], fields: new Set() }
   const given = draftOf(draft)
   if (countNodes(given) > MAX_NODES) return { ok: false, messages: [`it has more than ${MAX_NODES} parts`] }

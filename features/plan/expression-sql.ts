@@ -1,6 +1,9 @@
+import { sqlDouble, sqlString } from '../kernel/aggregators/literal-sql.ts'
 import type { FieldType } from '../kernel/types.ts'
 import { decimalText } from './event.ts'
-import type { Expression, SourcePlan } from './plan.ts'
+import type { Expression, FieldOwner } from './plan.ts'
+
+export { sqlString } from '../kernel/aggregators/literal-sql.ts'
 
 /**
  * The ClickHouse column type that holds a field's values, `Nullable` where it is optional. A decimal is a `Decimal`
@@ -36,11 +39,6 @@ export function sqlIdentifier(name: string): string {
   return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``
 }
 
-/** A string as a ClickHouse literal. */
-export function sqlString(text: string): string {
-  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'").replaceAll('\0', '\\0')}'`
-}
-
 const COMPARATORS = { eq: '=', ne: '!=', lt: '<', le: '<=', gt: '>', ge: '>=' } as const
 
 /**
@@ -50,7 +48,7 @@ const COMPARATORS = { eq: '=', ne: '!=', lt: '<', le: '<=', gt: '>', ge: '>=' } 
  */
 export function expressionToSql(
   expression: Expression,
-  source: SourcePlan,
+  source: FieldOwner,
   column: (field: string) => string = sqlIdentifier,
 ): string {
   const sql = (term: Expression): string => expressionToSql(term, source, column)
@@ -86,7 +84,7 @@ function joined(op: 'and' | 'or', terms: readonly string[]): string {
   return `(${terms.join(op === 'and' ? ' AND ' : ' OR ')})`
 }
 
-function isNullSql(term: Expression, source: SourcePlan, sql: string): string {
+function isNullSql(term: Expression, source: FieldOwner, sql: string): string {
   const field = term.op === 'field' ? source.fields.find(each => each.name === term.name) : undefined
   return field?.type.kind === 'vector' ? `empty(${sql})` : `isNull(${sql})`
 }
@@ -97,16 +95,6 @@ function literalSql(literal: Extract<Expression, { readonly op: 'literal' }>): s
   if (typeof value === 'string') return type.kind === 'int64' ? `toInt64(${sqlString(value)})` : sqlString(value)
   if (typeof value === 'boolean') return String(value)
   if (type.kind === 'decimal') return `toDecimal64(${sqlString(decimalText(value, type.scale))}, ${type.scale})`
-  if (type.kind === 'double') return doubleSql(value)
+  if (type.kind === 'double') return sqlDouble(value)
   return `toInt64(${value})`
-}
-
-const BITS = new DataView(new ArrayBuffer(8))
-
-/** Short numbers in digits; of others ClickHouse's parser may miss the last bit, so they are given by their bits. */
-function doubleSql(value: number): string {
-  const text = String(value)
-  if (/^-?\d{1,15}(\.\d+)?$/.test(text) && text.length <= 16) return `toFloat64(${text})`
-  BITS.setFloat64(0, value)
-  return `reinterpretAsFloat64(toUInt64('${BITS.getBigUint64(0)}'))`
 }

@@ -1,6 +1,6 @@
 import { compareUtf8 } from '../kernel/order.ts'
 import type { Cell, FieldType } from '../kernel/types.ts'
-import type { Expression, SourcePlan } from './plan.ts'
+import type { Expression, FieldOwner } from './plan.ts'
 
 /** An expression over the cells of an event, in the source's field order. Null is unknown. */
 export type RowFilter = (cells: readonly Cell[]) => boolean | null
@@ -14,7 +14,7 @@ type Comparison = Extract<Expression, { readonly left: Expression }>
  * three-valued logic; strings are ordered by their UTF-8 bytes; NaN equals nothing and is in no order.
  * Throws `RangeError` for a field that the source does not have.
  */
-export function compileExpression(expression: Expression, source: SourcePlan): RowFilter {
+export function compileExpression(expression: Expression, source: FieldOwner): RowFilter {
   switch (expression.op) {
     case 'and':
       return allOf(expression.terms.map(term => compileExpression(term, source)))
@@ -75,7 +75,7 @@ function anyOf(terms: readonly RowFilter[]): RowFilter {
   }
 }
 
-function isAmong(expression: Extract<Expression, { readonly op: 'in' }>, source: SourcePlan): RowFilter {
+function isAmong(expression: Extract<Expression, { readonly op: 'in' }>, source: FieldOwner): RowFilter {
   const term = compileValue(expression.term, source)
   const values: ReadonlySet<Cell> = new Set(
     expression.values.map(value => compileValue(value, source)([])).filter(value => value !== null),
@@ -88,7 +88,7 @@ function isAmong(expression: Extract<Expression, { readonly op: 'in' }>, source:
 }
 
 /** A field or a literal; conditions are values too, of booleans. */
-function compileValue(expression: Expression, source: SourcePlan): Evaluate {
+function compileValue(expression: Expression, source: FieldOwner): Evaluate {
   if (expression.op === 'field') {
     const index = source.fields.findIndex(field => field.name === expression.name)
     if (index < 0) throw new RangeError(`event "${source.name}" has no field "${expression.name}"`)
@@ -102,7 +102,7 @@ function compileValue(expression: Expression, source: SourcePlan): Evaluate {
   return compileExpression(expression, source)
 }
 
-function comparison(expression: Comparison, source: SourcePlan): RowFilter {
+function comparison(expression: Comparison, source: FieldOwner): RowFilter {
   const left = compileValue(expression.left, source)
   const right = compileValue(expression.right, source)
   const test = tester(expression.op, operandType(expression.left, source))
@@ -139,7 +139,7 @@ const TESTS: Readonly<Record<Comparison['op'], (a: Present, b: Present) => boole
 }
 
 /** The type of an operand: that of its field or literal, null for a condition. */
-function operandType(expression: Expression, source: SourcePlan): FieldType | null {
+function operandType(expression: Expression, source: FieldOwner): FieldType | null {
   if (expression.op === 'literal') return expression.type
   if (expression.op === 'field') return source.fields.find(field => field.name === expression.name)?.type ?? null
   return null

@@ -1,3 +1,4 @@
+import type { ParamValue } from '../kernel/aggregators/index.ts'
 import type { FieldType, Include, Value, Window } from '../kernel/types.ts'
 
 /**
@@ -8,6 +9,7 @@ export interface Plan {
   readonly format: 1
   readonly hash: string
   readonly sources: readonly SourcePlan[]
+  readonly unions: readonly UnionPlan[]
   readonly entities: readonly EntityPlan[]
   readonly groups: readonly GroupPlan[]
   readonly services: readonly ServicePlan[]
@@ -19,6 +21,12 @@ export interface FieldPlan {
   readonly type: FieldType
   readonly optional: boolean
   readonly description: string
+}
+
+/** Something whose fields groups and expressions look at by name: an event, or a union of events. */
+export interface FieldOwner {
+  readonly name: string
+  readonly fields: readonly FieldPlan[]
 }
 
 /** An event as compiled: its topic and how its records are read. Durations in milliseconds. */
@@ -38,30 +46,50 @@ export interface SourcePlan {
   readonly description: string
 }
 
-/** An entity as compiled. */
-export interface EntityPlan {
+/** Events of several kinds under one shape. Its name is not that of an event. */
+export interface UnionPlan {
   readonly name: string
-  /** The default key field of events that name this entity. */
-  readonly keyField: string
+  readonly fields: readonly FieldPlan[]
+  /** In the order of their names. */
+  readonly members: readonly UnionMemberPlan[]
   readonly description: string
 }
 
-/** A group as compiled; `entity` and `source` are names within the same plan. */
+/** One kind of events in a union. */
+export interface UnionMemberPlan {
+  readonly source: string
+  /** By field of the union: the event's field, of the same type. */
+  readonly fields: Readonly<Record<string, string>>
+}
+
+/** An entity as compiled. */
+export interface EntityPlan {
+  readonly name: string
+  /** The default key fields of events that name this entity, in the order in which the parts stand in its id. */
+  readonly keyFields: readonly string[]
+  readonly description: string
+}
+
+/** A group as compiled; `entity` and `source`, an event or a union, are names within the same plan. */
 export interface GroupPlan {
   readonly name: string
   readonly entity: string
   readonly source: string
-  /** The source's field that holds this entity's key. */
-  readonly keyField: string
+  /** The source's fields that hold the parts of this entity's key, in the entity's order. */
+  readonly keyFields: readonly string[]
   readonly maxAgeMs: number
+  /** The rate of the busiest entity, which estimates of stored bytes are made for. */
+  readonly eventsPerEntityPerDay: number
+  /** What the state of that entity may take. */
+  readonly maxBytesPerEntity: number
   readonly features: readonly FeaturePlan[]
   readonly description: string
 }
 
-/** An aggregator by family and parameters; the kernel makes it from these and the input's type. */
+/** An aggregator by family and parameters; the kernel makes it from these and the inputs' types. */
 export interface AggregatorRef {
   readonly family: string
-  readonly params: Readonly<Record<string, number | boolean | string>>
+  readonly params: Readonly<Record<string, ParamValue>>
 }
 
 /**
@@ -73,6 +101,8 @@ export interface FeaturePlan {
   readonly aggregator: AggregatorRef
   /** The source field aggregated; null for `count()`. */
   readonly input: string | null
+  /** The second field, such as what `argMax` orders by; null for aggregators that take one or none. */
+  readonly by: string | null
   readonly where: Expression | null
   readonly window: Window
   readonly include: Include
@@ -91,7 +121,7 @@ export interface ServicePlan {
   readonly name: string
   readonly request: string
   readonly groups: readonly string[]
-  /** Names of derived features, in order of evaluation. */
+  /** Names of derived features, in the order in which the service lists them. */
   readonly derived: readonly string[]
   readonly model: string | null
   readonly policy: { readonly name: string; readonly version: string; readonly outcomes: readonly string[] } | null

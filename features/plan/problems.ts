@@ -13,7 +13,8 @@ export const PROBLEMS = {
   HW0103: { title: 'A name is taken', remedy: 'rename one of the two, or export the same definition from both files' },
   HW0104: {
     title: 'A definition is expected',
-    remedy: 'pass what event(), entity(), group() or policy() returned; undefined often means a circular import',
+    remedy:
+      'pass what event(), union(), entity(), group() or policy() returned; undefined often means a circular import',
   },
   HW0105: { title: 'An option is not known', remedy: 'remove the option, or correct its name' },
   HW0201: {
@@ -41,9 +42,24 @@ export const PROBLEMS = {
     title: 'An option has a value that is not allowed',
     remedy: 'use one of the values that the message lists',
   },
+  HW0211: { title: 'A number is out of bounds', remedy: 'stay within the bounds that the message states' },
+  HW0212: { title: 'A union does not list its events', remedy: 'list 1 to 16 events in `from`, each once' },
+  HW0213: {
+    title: 'A field of a union is not mapped',
+    remedy: 'map each field of the union to a field of the event, unless the event has one of the same name',
+  },
+  HW0214: {
+    title: 'A field of an event does not fit the union',
+    remedy:
+      'map a field of the same type, with the same scale or length, and make the field optional where the event has it so',
+  },
+  HW0215: {
+    title: 'A composite key is malformed',
+    remedy: 'list the names of 1 to 8 different fields',
+  },
   HW0301: {
     title: "A group's source has no field with the entity's key",
-    remedy: 'say which field holds the key with `key`, or add the field to the event',
+    remedy: 'say which field holds the key with `key`, or add the field to the event or union',
   },
   HW0302: { title: 'A field cannot hold an entity key', remedy: 'use a field of type string, int or int64' },
   HW0303: { title: 'A feature looks at a field that is not there', remedy: "use a field of the group's source" },
@@ -56,6 +72,32 @@ export const PROBLEMS = {
     remedy: 'return an object of features, each made by an aggregator of `e`',
   },
   HW0309: { title: 'A group has no features', remedy: 'add a feature, or remove the group' },
+  HW0310: {
+    title: 'A window is wrong',
+    remedy:
+      "write a duration, 'lifetime', tumbling(length, { lookback }), session(gap, { maxLength }) or lastEvents(count, { within })",
+  },
+  HW0311: {
+    title: 'An edge does not fit its window',
+    remedy: 'give `edge` to sliding windows alone, from 1s up to the length of the window',
+  },
+  HW0312: {
+    title: 'An aggregator cannot look at this window',
+    remedy: 'use a window of the kinds that the message lists',
+  },
+  HW0313: {
+    title: 'An aggregator over the order of events reaches too far back over several partitions',
+    remedy:
+      'shorten the window to at most 7d, or publish the events under a topic that is keyed by the entity and use that as source',
+  },
+  HW0314: {
+    title: 'An exact window takes too much room',
+    remedy: "declare an `edge` such as '1h', shorten the window, or raise maxBytesPerEntity of the group",
+  },
+  HW0315: {
+    title: "The key of a group does not fit the entity's",
+    remedy: "list as many fields as the entity's key has, in the same order",
+  },
   HW0401: {
     title: 'A service cannot find the entity of a group',
     remedy: "add a field with the entity's key to the request event, or take the group out of the service",
@@ -75,12 +117,17 @@ export const PROBLEMS = {
     title: 'The name of a model has the wrong form',
     remedy: 'use letters, digits, dots, underscores and hyphens',
   },
+  HW0408: {
+    title: 'A union cannot be scored',
+    remedy: 'take one of its events as request: it joins the windows of the groups over the union',
+  },
   HW0901: {
     title: 'A feature may leak its label',
     remedy: 'give the feature a `delay` as long as the label takes to become known',
   },
 } as const
 
+/** A code of the table, such as `HW0103`. */
 export type ProblemCode = keyof typeof PROBLEMS
 
 /** Notes one problem; `where` is such as `group card_activity, feature spend_24h`, `remedy` the code's unless given. */

@@ -1,6 +1,10 @@
-import type { Window } from '../kernel/types.ts'
+import { AGGREGATORS } from '../kernel/aggregators/index.ts'
+import type { ParamValue } from '../kernel/aggregators/index.ts'
+import { bytesText } from './estimate.ts'
+import type { Estimate, EntityRate } from './estimate.ts'
 import { typeName } from './expression-check.ts'
-import type { Expression, FeaturePlan, GroupPlan, Plan, ServicePlan, SourcePlan } from './plan.ts'
+import type { Expression, FeaturePlan, GroupPlan, Plan, ServicePlan, SourcePlan, UnionPlan } from './plan.ts'
+import { durationText, windowText } from './window-text.ts'
 
 const HASH_DIGITS = 12
 
@@ -9,7 +13,8 @@ export function renderPlan(plan: Plan): string {
   const blocks = [
     [`plan ${short(plan.hash)}`],
     ...plan.sources.map(sourceLines),
-    ...plan.entities.map(entity => [`entity ${entity.name} by ${entity.keyField}${described(entity)}`]),
+    ...plan.unions.map(unionLines),
+    ...plan.entities.map(entity => [`entity ${entity.name} by ${entity.keyFields.join(', ')}${described(entity)}`]),
     ...plan.groups.map(groupLines),
     ...plan.services.map(serviceLines),
   ]
@@ -46,11 +51,25 @@ function sourceLines(source: SourcePlan): string[] {
   ]
 }
 
+function unionLines(union: UnionPlan): string[] {
+  const rows = union.fields.map(field => [
+    field.name,
+    field.optional ? `optional ${typeName(field.type)}` : typeName(field.type),
+    ...union.members.map(member => `${member.source}.${member.fields[field.name] ?? ''}`),
+    field.description,
+  ])
+  return [
+    `union ${union.name} of ${union.members.map(member => member.source).join(', ')}${described(union)}`,
+    ...table(rows),
+  ]
+}
+
 function groupLines(group: GroupPlan): string[] {
   const rows = group.features.map(feature => [
     feature.name,
     aggregatorText(feature),
     windowText(feature.window),
+    offlinePath(feature),
     feature.include === 'current' ? '' : feature.include,
     feature.whenEmpty === null
       ? feature.valueType
@@ -60,7 +79,7 @@ function groupLines(group: GroupPlan): string[] {
     feature.description,
   ])
   return [
-    `group ${group.name} of ${group.entity} by ${group.keyField} from ${group.source}, stale after ${durationText(group.maxAgeMs)}${described(group)}`,
+    `group ${group.name} of ${group.entity} by ${group.keyFields.join(', ')} from ${group.source}, stale after ${durationText(group.maxAgeMs)}${described(group)}`,
     ...table(rows),
   ]
 }
@@ -89,27 +108,21 @@ function table(rows: readonly (readonly string[])[]): string[] {
 }
 
 function aggregatorText(feature: FeaturePlan): string {
-  const params = Object.entries(feature.aggregator.params).map(([name, value]) => `${name}: ${value}`)
-  const args = [...(feature.input === null ? [] : [feature.input]), ...params].join(', ')
+  const params = Object.entries(feature.aggregator.params).map(([name, value]) => `${name}: ${paramText(name, value)}`)
+  const fields = [feature.input, feature.by].filter(name => name !== null)
   const where = feature.where === null ? '' : ` where ${expressionText(feature.where)}`
-  return `${feature.aggregator.family}(${args})${where}`
+  return `${feature.aggregator.family}(${[...fields, ...params].join(', ')})${where}`
 }
 
-function windowText(window: Window): string {
-  const length = window.kind === 'lifetime' ? 'lifetime' : durationText(window.lengthMs)
-  return window.delayMs === 0 ? length : `${length}, delay ${durationText(window.delayMs)}`
+function paramText(name: string, value: ParamValue): string {
+  if (typeof value === 'number') return name.endsWith('Ms') ? durationText(value) : String(value)
+  return typeof value === 'object' ? `[${value.join(', ')}]` : String(value)
 }
 
-const UNITS = [
-  ['d', 86_400_000],
-  ['h', 3_600_000],
-  ['m', 60_000],
-] as const
-
-/** Milliseconds in the largest unit that divides them: `7d`, `90m`, `30s`. */
-export function durationText(ms: number): string {
-  for (const [unit, size] of UNITS) if (ms !== 0 && ms % size === 0) return `${ms / size}${unit}`
-  return ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`
+/** How a feature is computed from the events in the offline store. */
+export function offlinePath({ aggregator }: FeaturePlan): 'sql' | 'kernel' {
+  const descriptor = AGGREGATORS.find(each => each.family === aggregator.family)
+  return descriptor === undefined || descriptor.exactness === 'kernel' ? 'kernel' : 'sql'
 }
 
 const SYMBOLS = { eq: '=', ne: '≠', lt: '<', le: '≤', gt: '>', ge: '≥' } as const
@@ -138,4 +151,34 @@ export function expressionText(expression: Expression): string {
     default:
       return `${expressionText(expression.left)} ${SYMBOLS[expression.op]} ${expressionText(expression.right)}`
   }
+}
+
+/** What one entity of a group takes, with the rate that this is for. */
+export interface GroupEstimate {
+  readonly group: string
+  readonly rate: EntityRate
+  readonly estimate: Estimate
+  /** Other groups whose features are kept in the same units, and counted here too. */
+  readonly sharedWith: readonly string[]
+}
+
+function about({ extrapolated }: Estimate): string {
+  return extrapolated ? 'about ' : ''
+}
+
+/** The estimates as a table with what they assume. */
+export function renderEstimates(estimates: readonly GroupEstimate[]): string {
+  const rows = estimates.map(({ group, rate, estimate, sharedWith }) => [
+    group,
+    `${rate.eventsPerEntityPerDay} events a day`,
+    `${about(estimate)}${bytesText(estimate.bytesPerEntity)} per entity`,
+    `${about(estimate)}${bytesText(estimate.bytesWrittenPerEvent)} written per event`,
+    `${estimate.pointsHeld} events held`,
+    sharedWith.length === 0 ? '' : `shared with ${sharedWith.join(', ')}`,
+  ])
+  const [first] = estimates
+  if (first === undefined) return 'online state: no group'
+  const { idBytes, textBytes } = first.rate
+  const title = `online state of one entity, for ids of ${idBytes} bytes and texts of ${textBytes}`
+  return [title, ...table(rows)].join('\n')
 }

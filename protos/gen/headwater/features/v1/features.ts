@@ -24,11 +24,29 @@ export interface GetFeaturesRequest {
 export interface GroupFeatures {
   /** Names of groups. */
   groups: string[];
-  /** Entity type to key, such as `card` to `c-17`. */
+  /** Entity type to key, such as `card` to `c-17`, for entities with one key field. */
   entities: Map<string, string>;
+  /** Entity type to the parts of its key, for entities with several key fields; those with one may be given here too. */
+  entityKeys: Map<string, EntityKey>;
 }
 
 export interface GroupFeatures_EntitiesEntry {
+  key: string;
+  value: string;
+}
+
+export interface GroupFeatures_EntityKeysEntry {
+  key: string;
+  value?: EntityKey | undefined;
+}
+
+/** The key of an entity in parts. */
+export interface EntityKey {
+  /** The name of the entity's key field to the text of the part, such as `cardId` to `c-17`. */
+  parts: Map<string, string>;
+}
+
+export interface EntityKey_PartsEntry {
   key: string;
   value: string;
 }
@@ -174,7 +192,7 @@ export const GetFeaturesRequest: MessageFns<GetFeaturesRequest> = {
 };
 
 function createBaseGroupFeatures(): GroupFeatures {
-  return { groups: [], entities: new Map() };
+  return { groups: [], entities: new Map(), entityKeys: new Map() };
 }
 
 export const GroupFeatures: MessageFns<GroupFeatures> = {
@@ -184,6 +202,9 @@ export const GroupFeatures: MessageFns<GroupFeatures> = {
     }
     message.entities.forEach((value, key) => {
       GroupFeatures_EntitiesEntry.encode({ key: key as any, value }, writer.uint32(18).fork()).join();
+    });
+    message.entityKeys.forEach((value, key) => {
+      GroupFeatures_EntityKeysEntry.encode({ key: key as any, value }, writer.uint32(26).fork()).join();
     });
     return writer;
   },
@@ -217,6 +238,17 @@ export const GroupFeatures: MessageFns<GroupFeatures> = {
             const entry2 = GroupFeatures_EntitiesEntry.decode(reader, reader.uint32());
             if (entry2.value !== undefined) {
               message.entities.set(entry2.key, entry2.value);
+            }
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            const entry3 = GroupFeatures_EntityKeysEntry.decode(reader, reader.uint32());
+            if (entry3.value !== undefined) {
+              message.entityKeys.set(entry3.key, entry3.value);
             }
             continue;
           }
@@ -258,6 +290,169 @@ export const GroupFeatures_EntitiesEntry: MessageFns<GroupFeatures_EntitiesEntry
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
       const message = createBaseGroupFeatures_EntitiesEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseGroupFeatures_EntityKeysEntry(): GroupFeatures_EntityKeysEntry {
+  return { key: "", value: undefined };
+}
+
+export const GroupFeatures_EntityKeysEntry: MessageFns<GroupFeatures_EntityKeysEntry> = {
+  encode(message: GroupFeatures_EntityKeysEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== undefined) {
+      EntityKey.encode(message.value, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GroupFeatures_EntityKeysEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGroupFeatures_EntityKeysEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = EntityKey.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseEntityKey(): EntityKey {
+  return { parts: new Map() };
+}
+
+export const EntityKey: MessageFns<EntityKey> = {
+  encode(message: EntityKey, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    message.parts.forEach((value, key) => {
+      EntityKey_PartsEntry.encode({ key: key as any, value }, writer.uint32(10).fork()).join();
+    });
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EntityKey {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEntityKey();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            const entry1 = EntityKey_PartsEntry.decode(reader, reader.uint32());
+            if (entry1.value !== undefined) {
+              message.parts.set(entry1.key, entry1.value);
+            }
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseEntityKey_PartsEntry(): EntityKey_PartsEntry {
+  return { key: "", value: "" };
+}
+
+export const EntityKey_PartsEntry: MessageFns<EntityKey_PartsEntry> = {
+  encode(message: EntityKey_PartsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EntityKey_PartsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEntityKey_PartsEntry();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
