@@ -23,6 +23,15 @@ export function wholeNumber(minimum: number, maximum: number): (text: string) =>
   }
 }
 
+/** A number within bounds, or an error that names them. */
+export function positiveNumber(minimum: number, maximum: number): (text: string) => number {
+  return text => {
+    const value = Number(text)
+    if (/^\d+(\.\d+)?$/.test(text) && value >= minimum && value <= maximum) return value
+    throw new InvalidArgumentError(`must be a number from ${minimum} to ${maximum}`)
+  }
+}
+
 /** A flag that takes a duration; the default is shown as it is written. */
 export function durationOption(flags: string, description: string, initial: string): Option {
   return new Option(flags, description).argParser(duration).default(duration(initial), initial)

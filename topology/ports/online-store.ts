@@ -1,7 +1,8 @@
 /**
  * The online store. State is a max-register by log position, with the fence in the data: a section is replaced only by
  * one of a larger position, and a flush is accepted only while the stored canary is at least the one its writer last
- * saw acknowledged.
+ * saw acknowledged. A section whose blocks are not all written with it names the section that they were stored with, for
+ * that one may have been ahead of the canary and lost since.
  *
  * Offsets here are those of the last applied record, −1 for none.
  */
@@ -13,6 +14,25 @@ export interface Section {
   /** Offset of the last record applied to it. */
   readonly position: number
   readonly bytes: Uint8Array
+  /** Bit i is set when blocks of level i lie beside it; 0 for a section that is whole in `bytes`. */
+  readonly levels: number
+  /** Those asked for that exist and whose level is in `levels`, by id. */
+  readonly blocks: ReadonlyMap<number, Uint8Array>
+}
+
+/**
+ * A part of a section stored beside it, so that it is read and written only when it is needed. The id is
+ * `16 · index + level`, a safe integer; blocks belong to one (key, incarnation, partition).
+ */
+export interface Block {
+  readonly id: number
+  readonly bytes: Uint8Array
+}
+
+/** Blocks to forget: those of the level whose index is below. */
+export interface BlockDrop {
+  readonly level: number
+  readonly belowIndex: number
 }
 
 /** A shard of one unit fed by one partition of one life of a topic: what one canary speaks of. */
@@ -35,7 +55,18 @@ export interface SectionWrite {
   readonly key: string
   readonly position: number
   readonly bytes: Uint8Array
-  /** Time to live; 0 for none. */
+  /** As in `Section`. */
+  readonly levels: number
+  /** Written with the section or, when that is refused, not at all; each takes the place of one with its id. */
+  readonly blocks: readonly Block[]
+  /**
+   * Position of the stored section whose other blocks this write leaves as they are; −1 where it relies on none. Where
+   * the stored position is lower, or no section is stored, the store has lost blocks: the shard is fenced.
+   */
+  readonly base: number
+  /** Done before `blocks` are written, and like them not at all when the section is refused. */
+  readonly drops: readonly BlockDrop[]
+  /** Time to live, of the blocks too; 0 for none. */
   readonly ttlMs: number
 }
 
@@ -55,8 +86,24 @@ export type FlushOutcome =
       readonly canary: Canary
       /** Writes refused because a larger position was stored. */ readonly refused: number
     }
-  /** Nothing of this shard was written: the stored canary is lower than expected, or missing (null). */
+  /**
+   * Nothing of this shard was written: the stored canary is lower than expected, or missing (null), or a section that
+   * a write is based on is not stored.
+   */
   | { readonly ok: false; readonly canary: Canary | null }
+
+/** A section that a writer asks for, with some of its blocks. */
+export interface LoadKey {
+  readonly key: string
+  readonly blocks: readonly number[]
+}
+
+/** State that a serving read asks for. */
+export interface ReadKey {
+  readonly key: string
+  /** Ids of the blocks that the read may need; called at most once a read, and only for a key that has blocks. */
+  blocks(): readonly number[]
+}
 
 /** What a writer's load found. Not `ok`: the stored canary is lower than expected, or missing (null). */
 export type LoadOutcome =
@@ -85,9 +132,12 @@ export interface OnlineStore {
   /** Each shard is atomic by itself; the canary is written last and never moves back. */
   flush(lane: Lane, shards: readonly ShardFlush[]): Promise<readonly FlushOutcome[]>
   /** Reads sections for a writer, with the same fence as `flush`. All keys belong to `shard`. */
-  load(lane: Lane, shard: number, expected: Canary, keys: readonly string[]): Promise<LoadOutcome>
-  /** The serving read: one round trip; every section of every key, in key order. Absence means empty. */
-  read(keys: readonly string[]): Promise<readonly (readonly Section[])[]>
+  load(lane: Lane, shard: number, expected: Canary, keys: readonly LoadKey[]): Promise<LoadOutcome>
+  /**
+   * The serving read: one round trip; every section of every key, in key order, with those of the asked blocks whose
+   * level the section has. Sections and their blocks are of one moment. Absence means empty.
+   */
+  read(keys: readonly ReadKey[]): Promise<readonly (readonly Section[])[]>
   /** Small named documents beside the state: the catalogue of units. Compare-and-set on the previous text. */
   readDocument(name: string): Promise<string | null>
   writeDocument(name: string, expected: string | null, next: string): Promise<boolean>

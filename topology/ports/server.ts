@@ -140,6 +140,12 @@ export interface ScoreAnswer {
 export type ItemResult<T> =
   { readonly ok: true; readonly answer: T } | { readonly ok: false; readonly error: ServerError }
 
+/**
+ * The key of an entity as a caller gives it: its text, or by the names of the entity's key fields the text of each
+ * part, which is the only way where there are several.
+ */
+export type EntityName = string | Readonly<Record<string, string>>
+
 /** Features asked for without a score: of groups for named entities, or of a service for an event. */
 export interface GetFeaturesRequest {
   readonly of:
@@ -147,7 +153,7 @@ export interface GetFeaturesRequest {
         readonly kind: 'groups'
         readonly groups: readonly string[]
         /** Entity type → key. */
-        readonly entities: Readonly<Record<string, string>>
+        readonly entities: Readonly<Record<string, EntityName>>
       }
     | { readonly kind: 'service'; readonly service: string; readonly event: Fields }
   /** Absent: the server's clock. */

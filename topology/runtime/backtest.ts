@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Project, ServiceCode } from '../../features/plan/compile.ts'
 import { authorValues } from '../../features/plan/event.ts'
 import type { DecodedEvent } from '../../features/plan/event.ts'
+import { eventsOf, groupSource } from '../../features/plan/group-source.ts'
 import type { Value } from '../../features/kernel/types.ts'
 import type { Plan, ServicePlan } from '../../features/plan/plan.ts'
 import { backtest } from '../jobs/backtest.ts'
@@ -40,10 +41,12 @@ function serviceOf(project: Project, target: BacktestTarget): { service: Service
     if (group !== undefined) return group
     throw new InputError(`there is no group "${name}"; the plan has ${plan.groups.map(g => g.name).join(', ')}`)
   })
-  const sources = [...new Set(groups.map(group => group.source))]
+  const sources = [...new Set(groups.flatMap(group => eventsOf(plan, group)))]
   const [source] = sources
   if (source === undefined || sources.length > 1) {
-    throw new InputError(`the groups are fed by ${sources.join(', ')}; name groups of one event, or a service`)
+    throw new InputError(
+      `the groups are fed by ${sources.join(', ')}; a backtest replays one event's file, so name groups of one event, or a service over such groups`,
+    )
   }
   const service: ServicePlan = {
     name: GROUPS_SERVICE,
@@ -61,8 +64,9 @@ function serviceOf(project: Project, target: BacktestTarget): { service: Service
 
 const WHOLE_NUMBERS = new Set(['count', 'distinct'])
 
-function columnType(valueType: string, family: string): string {
-  const nullable = valueType.includes('null')
+/** @param unnamed whether an event may name no entity of the group, so that there is no value */
+function columnType(valueType: string, family: string, unnamed: boolean): string {
+  const nullable = unnamed || valueType.includes('null')
   const base = valueType.replace(/\s*\|\s*null/, '').trim()
   if (base.startsWith('readonly')) {
     const element = /readonly \(?(string|bigint|boolean)/.exec(base)?.[1] ?? 'number'
@@ -77,15 +81,19 @@ function columnType(valueType: string, family: string): string {
 function columnsOf(plan: Plan, service: ServicePlan): readonly BacktestColumn[] {
   const features = service.groups.flatMap(name => {
     const group = plan.groups.find(g => g.name === name)
-    return (group?.features ?? []).map(feature => ({
+    if (group === undefined) return []
+    const keys = groupSource(plan, group.source).fields.filter(field => group.keyFields.includes(field.name))
+    const unnamed = keys.some(field => field.optional)
+    return group.features.map(feature => ({
       name: `${name}.${feature.name}`,
-      type: columnType(feature.valueType, feature.aggregator.family),
+      type: columnType(feature.valueType, feature.aggregator.family, unnamed),
     }))
   })
   return [...features, ...service.derived.map(name => ({ name: `derived.${name}`, type: 'Nullable(Float64)' }))]
 }
 
 function outputValue(column: BacktestColumn, value: Value): Value {
+  if (value === null && column.type.startsWith('Array')) return []
   if (!column.name.startsWith('derived.') || value === null || typeof value === 'number') return value
   if (typeof value === 'boolean') return value ? 1 : 0
   throw new InputError(
@@ -112,7 +120,7 @@ export async function runBacktest(options: {
   const { service, code } = serviceOf(options.project, options.target)
   const { plan } = options.project
   const groups = plan.groups.filter(group => service.groups.includes(group.name))
-  const needed = new Set([service.request, ...groups.map(group => group.source)])
+  const needed = new Set([service.request, ...groups.flatMap(group => eventsOf(plan, group))])
   if (needed.size > 1) {
     throw new InputError(
       `service "${service.name}" joins ${[...needed].join(', ')}; a backtest replays one event's file`,
@@ -120,7 +128,8 @@ export async function runBacktest(options: {
   }
   // Only what is read is computed: a plan cut down to the service's own groups.
   const sources = plan.sources.filter(source => needed.has(source.name))
-  const cut: Plan = { ...plan, sources, groups, services: [{ ...service, model: null }] }
+  const unions = plan.unions.filter(union => groups.some(group => group.source === union.name))
+  const cut: Plan = { ...plan, sources, unions, groups, services: [{ ...service, model: null }] }
   const directory = mkdtempSync(join(tmpdir(), 'headwater-backtest-'))
   const config: Config = { ...options.config, dataDirectory: directory, namespace: 'backtest' }
   const context = await openContext(config, { ...options.project, plan: cut }, clock, telemetry)

@@ -1,4 +1,4 @@
-import { EMPTY_CATALOGUE, bindPlan, placePlan } from '../../features/plan/units.ts'
+import { bindPlan, parseCatalogue, placePlan } from '../../features/plan/units.ts'
 import type { BoundPlan, Catalogue, TopicStanding } from '../../features/plan/units.ts'
 import type { Plan } from '../../features/plan/plan.ts'
 import type { EventLog } from '../ports/event-log.ts'
@@ -28,7 +28,7 @@ async function readStored(
   store: OnlineStore,
 ): Promise<{ readonly text: string | null; readonly catalogue: Catalogue }> {
   const text = await store.readDocument(DOCUMENT)
-  return { text, catalogue: text === null ? EMPTY_CATALOGUE : (JSON.parse(text) as Catalogue) }
+  return { text, catalogue: parseCatalogue(text) }
 }
 
 /**

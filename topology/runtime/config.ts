@@ -27,7 +27,7 @@ export interface Config {
   readonly worker: {
     readonly maxBatchRecords: number
     readonly maxBatchBytes: number
-    readonly maxCachedSections: number
+    readonly maxCachedBytes: number
   }
 }
 
@@ -146,10 +146,10 @@ export const SETTINGS: readonly Setting[] = [
     doc: 'bytes a worker takes at once',
   },
   {
-    key: 'worker.maxCachedSections',
-    type: { kind: 'int', min: 1_000, max: 10_000_000 },
-    initial: 50_000,
-    doc: 'sections kept in memory per unit and partition',
+    key: 'worker.maxCachedBytes',
+    type: { kind: 'int', min: MIB, max: 64 * 1024 * MIB },
+    initial: 64 * MIB,
+    doc: 'memory for sections per unit and partition, in bytes',
   },
 ]
 

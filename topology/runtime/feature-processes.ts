@@ -29,7 +29,7 @@ export function workerOf(context: RuntimeContext, revision: CatalogueRevision) {
     telemetry: context.telemetry,
     limits: {
       ...FEATURE_WORKER_LIMITS,
-      maxCachedSections: context.config.worker.maxCachedSections,
+      maxCachedBytes: context.config.worker.maxCachedBytes,
       maxRecordBytes: context.config.eventLog.maxRecordBytes,
     },
   })

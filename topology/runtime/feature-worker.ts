@@ -17,7 +17,7 @@ import type { FeatureWorkerLimits, FeatureWorkerOptions, PartitionTask, WorkerSc
 
 export const FEATURE_WORKER_LIMITS: Omit<FeatureWorkerLimits, 'maxRecordBytes'> = {
   maxDirtySections: 5_000,
-  maxCachedSections: 50_000,
+  maxCachedBytes: 64 * 1024 * 1024,
   commitIntervalMs: 2_000,
 }
 
@@ -57,7 +57,10 @@ export function createFeatureWorker(options: FeatureWorkerOptions): ConsumerHand
       task.broken = true
       throw error
     }
-    if (fenced !== null) await restart(partition, control, fenced)
+    if (fenced === null) return
+    // Should the restart fail, the next call must not go on with what is cached.
+    task.broken = true
+    await restart(partition, control, fenced)
   }
 
   return {
@@ -107,7 +110,8 @@ async function runBatch(
   const caughtUp = input.nextOffset >= input.endOffset
   const dirty = task.lanes.reduce((sum, lane) => sum + lane.dirty.size, 0)
   const due = commitDue(scope, task)
-  if (caughtUp || due || dirty >= scope.limits.maxDirtySections) {
+  const full = task.lanes.some(lane => lane.cachedBytes > scope.limits.maxCachedBytes)
+  if (caughtUp || due || full || dirty >= scope.limits.maxDirtySections) {
     if (!(await flushTask(scope, task, due))) return 'flush'
     if (due) await commitTask(scope, task, control)
   }

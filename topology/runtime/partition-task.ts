@@ -11,12 +11,12 @@ import {
   createFeatureLane,
   flushed,
   flushesFor,
-  loaded,
-  loadsFor,
   safePosition,
   trimCache,
+  writtenBytes,
 } from '../processors/feature-lane.ts'
 import type { FeatureLane, LaneEvent } from '../processors/feature-lane.ts'
+import { BlockMissing, blockLoadsFor, blocksLoaded, loaded, loadsFor } from '../processors/lane-loads.ts'
 import { reportedRecord } from '../processors/reported.ts'
 import { lateTopic } from '../topology.ts'
 
@@ -24,8 +24,8 @@ import { lateTopic } from '../topology.ts'
 export interface FeatureWorkerLimits {
   /** Dirty sections a partition may hold before it flushes, whether it has caught up or not. */
   readonly maxDirtySections: number
-  /** Sections kept in memory per unit and partition. */
-  readonly maxCachedSections: number
+  /** Memory that the sections of one unit and partition may take between batches; above it they are flushed. */
+  readonly maxCachedBytes: number
   /** How often canaries of untouched shards are brought forward and the offset is committed. */
   readonly commitIntervalMs: number
   /** The most that the log takes in one record. */
@@ -162,20 +162,42 @@ export function appliedOffset(task: PartitionTask): number {
   return Math.min(...task.lanes.map(lane => lane.applied.offset))
 }
 
-/** Loads the sections that the events touch; false when a shard was fenced. */
+/**
+ * Loads the sections that the events touch and the blocks of them that are needed; false when a shard was fenced or
+ * another owner wrote a section meanwhile. Throws `RebuildNeeded` where a stored section lacks a block.
+ */
 export async function loadSections(
   scope: WorkerScope,
   task: PartitionTask,
   events: readonly LaneEvent[],
 ): Promise<boolean> {
   for (const lane of task.lanes) {
-    for (const request of loadsFor(lane, events)) {
-      const outcome = await scope.store.load(lane.lane, request.shard, request.expected, request.keys)
-      if (!outcome.ok) return false
-      loaded(lane, request, outcome.sections)
+    try {
+      for (const request of loadsFor(lane, events)) {
+        const outcome = await scope.store.load(lane.lane, request.shard, request.expected, request.keys)
+        if (!outcome.ok) return false
+        loaded(lane, request, outcome.sections)
+      }
+      if (!(await loadBlocks(scope, lane, events))) return false
+    } catch (error) {
+      throw error instanceof BlockMissing ? new RebuildNeeded(`unit ${lane.unit.id}, ${error.message}`) : error
     }
   }
   return true
+}
+
+async function loadBlocks(scope: WorkerScope, lane: FeatureLane, events: readonly LaneEvent[]): Promise<boolean> {
+  const labels = { source: scope.source.name, unit: lane.unit.id }
+  for (;;) {
+    const requests = blockLoadsFor(lane, events)
+    if (requests.length === 0) return true
+    for (const request of requests) {
+      const outcome = await scope.store.load(lane.lane, request.shard, request.expected, request.keys)
+      if (!outcome.ok || !blocksLoaded(lane, request, outcome.sections)) return false
+      const blocks = request.keys.reduce((sum, each) => sum + each.blocks.length, 0)
+      scope.telemetry.count('feature_worker_block_loads', blocks, labels)
+    }
+  }
 }
 
 /** Writes what is dirty, with `all` every shard's canary too; false when a shard was fenced. */
@@ -186,7 +208,11 @@ export async function flushTask(scope: WorkerScope, task: PartitionTask, all: bo
     const { accepted, refused } = flushed(lane, shards, await scope.store.flush(lane.lane, shards))
     scope.telemetry.count('feature_worker_refused_sections', refused, { source: scope.source.name })
     if (!accepted) return false
-    trimCache(lane, scope.limits.maxCachedSections)
+    scope.telemetry.count('feature_worker_written_bytes', writtenBytes(shards), {
+      source: scope.source.name,
+      unit: lane.unit.id,
+    })
+    trimCache(lane, scope.limits.maxCachedBytes)
   }
   return true
 }

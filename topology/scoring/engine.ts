@@ -5,7 +5,8 @@ import { DEFAULT_SCORING_LIMITS } from './options.ts'
 import type { ScoringLimits, ScoringOptions } from './options.ts'
 import { createTurnQueue } from './queue.ts'
 import type { TurnQueue } from './queue.ts'
-import { NO_FEATURES, entityOf, selectGroups, unitKey } from './selection.ts'
+import { entityIds } from './named-entities.ts'
+import { NO_FEATURES, selectGroups, unitKeys } from './selection.ts'
 import type { Selection } from './selection.ts'
 import { prepareService } from './service-runtime.ts'
 import type { CheckedEvent, ServiceRuntime } from './service-runtime.ts'
@@ -109,7 +110,7 @@ function describeService(service: ServiceRuntime): ScoringDescription['services'
     policy: plan.policy?.name ?? null,
     policyVersion: plan.policy?.version ?? null,
     features: selection.names,
-    reads: selection.units.length,
+    reads: selection.units.reduce((sum, read) => sum + read.units.length, 0),
   }
 }
 
@@ -133,11 +134,8 @@ function featuresRow(maker: RowMaker, request: GetFeaturesRequest, goal: RowGoal
   if (of.groups.length === 0) throw new ServerError('INVALID_REQUEST', 'groups: name at least one group')
   queue.admit(deadlineMs ?? Infinity)
   const selection = selectionOf(maker, of.groups)
-  for (const { name, entity } of selection.groups) {
-    if (Object.hasOwn(of.entities, entity)) continue
-    throw new ServerError('INVALID_REQUEST', `entities: group "${name}" is of entity "${entity}", whose key is missing`)
-  }
-  const keys = selection.units.map(read => unitKey(options.namespace, read, of.entities[read.unit.entity] ?? ''))
+  const ids = entityIds(options.bound.plan.entities, selection.groups, of.entities)
+  const keys = selection.units.map(read => unitKeys(options.namespace, read, ids.get(read.unit.entity) ?? ''))
   const made = {
     goal,
     service: null,
@@ -168,8 +166,8 @@ function eventRow(
   const checked = checkEvent(service, event)
   const { selection } = service
   const keys = selection.units.map(read => {
-    const entity = entityOf(read, checked.event)
-    return entity === null ? null : unitKey(options.namespace, read, entity)
+    const entity = read.entityId(checked.event)
+    return entity === null ? null : unitKeys(options.namespace, read, entity)
   })
   const t = asked.t ?? checked.event.time
   const decodedAt = options.clock.monotonicMs()
@@ -180,11 +178,12 @@ function eventRow(
 function unanswered(
   decodedAt: number,
   reject: Reject,
-): Pick<Row, 'decodedAt' | 'features' | 'sections' | 'view' | 'degraded' | 'score' | 'settled' | 'reject'> {
+): Pick<Row, 'decodedAt' | 'features' | 'sections' | 'answers' | 'view' | 'degraded' | 'score' | 'settled' | 'reject'> {
   return {
     decodedAt,
     features: NO_FEATURES,
     sections: [],
+    answers: [],
     view: null,
     degraded: null,
     score: null,

@@ -1,10 +1,10 @@
-import type { Section } from '../ports/online-store.ts'
 import { ServerError } from '../ports/server.ts'
 import type { ScoreRecord } from '../ports/score-record.ts'
 import type { ScoringLimits, ScoringOptions } from './options.ts'
 import type { Selection } from './selection.ts'
 import type { ServiceRuntime } from './service-runtime.ts'
 import type { StalenessWatch } from './staleness.ts'
+import { readAnswers } from './stored-state.ts'
 import { answerFeatures, answerScore, fillFeatures, refuse, runModel } from './turn.ts'
 import type { Row, TurnContext } from './turn.ts'
 
@@ -151,17 +151,16 @@ async function runTurn(
   if (rows.length === 0) return
   telemetry.count('score_turns', 1)
   telemetry.count('score_turn_rows', rows.length)
-  const read = await readRows(options, rows)
-  const readAt = clock.monotonicMs()
+  const readAt = await readAnswers(context, options, rows, () =>
+    refuseLate(options, rows, 'while the online store was read'),
+  )
   const nowMs = clock.nowMs()
-  refuseLate(options, rows, 'while the online store was read')
   const staleGroups = (selection: Selection): readonly boolean[] =>
     selection.groups.map(group => group.feeds.some(feed => staleness.caughtUpAgeMs(feed, nowMs) > group.maxAgeMs))
   const byService = new Map<ServiceRuntime, Row[]>()
-  for (let index = 0; index < rows.length; index++) {
-    const row = rows[index]
-    if (row === undefined || row.settled) continue
-    fillFeatures(context, row, read === null ? null : (read[index] ?? []), staleGroups(row.selection))
+  for (const row of rows) {
+    if (row.settled) continue
+    fillFeatures(context, row, staleGroups(row.selection))
     if (row.goal.kind === 'features') answerFeatures(context, row)
     else if (row.service !== null) {
       const list = byService.get(row.service)
@@ -199,33 +198,4 @@ function refuseLate(options: QueueOptions, rows: readonly Row[], when: string): 
     refused = true
   }
   return refused ? rows.filter(row => !row.settled) : rows
-}
-
-/** The sections of each row's units, in one read of each different key; null when the store does not answer. */
-async function readRows(
-  { store, clock, telemetry, limits }: QueueOptions,
-  rows: readonly Row[],
-): Promise<readonly (readonly (readonly Section[])[])[] | null> {
-  const indexes = new Map<string, number>()
-  for (const row of rows) {
-    for (const key of row.keys) if (key !== null && !indexes.has(key)) indexes.set(key, indexes.size)
-  }
-  if (indexes.size === 0) return rows.map(row => row.keys.map(() => []))
-  const startedAt = clock.monotonicMs()
-  try {
-    const sections = await withTimeout(store.read([...indexes.keys()]), limits.maxReadMs)
-    telemetry.observeMs('online_read_ms', clock.monotonicMs() - startedAt)
-    return rows.map(row => row.keys.map(key => (key === null ? [] : (sections[indexes.get(key) ?? -1] ?? []))))
-  } catch (error) {
-    telemetry.count('online_read_failures', 1)
-    telemetry.log('error', 'the online store did not answer', { keys: indexes.size, error: String(error) })
-    return null
-  }
-}
-
-function withTimeout<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
-    void work.then(resolve, reject).finally(() => clearTimeout(timer))
-  })
 }

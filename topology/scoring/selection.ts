@@ -1,13 +1,13 @@
-import type { FeatureRead, Value } from '../../features/kernel/types.ts'
+import type { FeatureRead, Point, Value } from '../../features/kernel/types.ts'
 import { prepareReads } from '../../features/kernel/index.ts'
-import type { PreparedReads } from '../../features/kernel/index.ts'
-import { requestKeyField } from '../../features/plan/compile.ts'
+import type { PreparedReads, UnitAnswer } from '../../features/kernel/index.ts'
+import { requestKeyFields } from '../../features/plan/compile.ts'
+import { entityNamer } from '../../features/plan/entity-key.ts'
 import type { DecodedEvent } from '../../features/plan/event.ts'
-import { keyText } from '../../features/plan/event.ts'
+import { groupSource } from '../../features/plan/group-source.ts'
 import type { GroupPlan } from '../../features/plan/plan.ts'
 import type { BoundGroup, BoundPlan, BoundUnit } from '../../features/plan/units.ts'
 import { onlineKey } from '../ports/online-layout.ts'
-import type { Section } from '../ports/online-store.ts'
 import type { FeatureStatus } from '../ports/score-record.ts'
 
 /** Statuses by code; a row holds codes, an answer holds names. */
@@ -23,16 +23,18 @@ export const MISSING = 3
 /** Code of `out_of_range`: the instant lies behind the unit's read horizon, so nothing was read. */
 export const OUT_OF_RANGE = 4
 
-/** The features that one stored unit answers for a selection. */
+/** The features that one stored unit answers for a selection, or several units together, one for each event. */
 export interface UnitRead {
+  /** The first of `units`; but for the lateness they all have its spec. */
   readonly unit: BoundUnit
+  readonly units: readonly BoundUnit[]
   readonly reads: PreparedReads
   /** Index of each read's feature within the selection. */
   readonly targets: readonly number[]
-  /** The event asked about is of the unit's own source, so that it joins its windows. */
-  readonly joinsSelf: boolean
-  /** Index of the request's field that names the entity; −1 where the unit's own key field does. */
-  readonly requestKeyIndex: number
+  /** The unit fed by events of the kind of the one asked about, which joins its windows; null for none. */
+  readonly self: BoundUnit | null
+  /** Names the entity from the event asked about; null where it has no such entity. */
+  entityId(event: DecodedEvent): string | null
 }
 
 /** One group of a selection. `template` holds each of its feature names with null, to be copied and filled. */
@@ -67,8 +69,8 @@ export interface Selection {
 export interface FeatureRow {
   readonly values: Value[]
   readonly codes: Uint8Array
-  /** First unit whose horizon the instant lies behind, with the entity's newest event. */
-  outOfRange: { readonly unit: BoundUnit; readonly newestMs: number | null } | null
+  /** The first read whose horizon the instant lies behind, with the entity's newest event. */
+  outOfRange: { readonly read: UnitRead; readonly newestMs: number | null } | null
 }
 
 /** Turns status codes into the object of an answer; equal codes give the same object. */
@@ -115,21 +117,26 @@ export function selectGroups(
   const selected: SelectedGroup[] = []
   const names: string[] = []
   const groupOf: number[] = []
-  const units = new Map<number, { unit: BoundUnit; reads: FeatureRead[]; targets: number[]; requestKeyIndex: number }>()
+  const units = new Map<
+    number,
+    Pick<UnitRead, 'unit' | 'units' | 'self' | 'entityId'> & { reads: FeatureRead[]; targets: number[] }
+  >()
   for (const { plan: group, features } of groups) {
     const featureNames = features.map(feature => feature.plan.name)
     selected.push({
       name: group.name,
       entity: group.entity,
-      feeds: [...new Set(features.map(feature => feature.unit.feed))],
+      feeds: [...new Set(features.flatMap(feature => feature.units.map(unit => unit.feed)))],
       maxAgeMs: group.maxAgeMs,
       featureNames,
       first: names.length,
       template: template(featureNames),
     })
-    const keyIndex = request === null || group.source === request ? -1 : requestKeyIndex(bound, request, group)
-    for (const { unit, read, plan } of features) {
-      const entry = units.get(unit.id) ?? { unit, reads: [], targets: [], requestKeyIndex: keyIndex }
+    const named = request === null ? () => null : requestNamer(bound, request, group)
+    for (const { unit, units: together, read, plan } of features) {
+      const self = together.find(each => each.source.name === request) ?? null
+      const entityId = (event: DecodedEvent): string | null => (self === null ? named(event) : self.entityId(event))
+      const entry = units.get(unit.id) ?? { unit, units: together, self, entityId, reads: [], targets: [] }
       entry.reads.push(read)
       entry.targets.push(names.length)
       units.set(unit.id, entry)
@@ -143,36 +150,32 @@ export function selectGroups(
     groups: selected,
     names,
     readCount,
-    units: [...units.values()].map(entry => ({
-      ...entry,
-      reads: prepareReads(entry.unit.spec, entry.reads),
-      joinsSelf: entry.unit.source.name === request,
-    })),
+    units: [...units.values()].map(entry => ({ ...entry, reads: prepareReads(entry.unit.spec, entry.reads) })),
     groupOf,
     template: template(names),
     statuses: statusTable(names),
   }
 }
 
-function requestKeyIndex(bound: BoundPlan, requestName: string, group: GroupPlan): number {
+/** Names the entities of a group from a request of another kind than feeds it. Throws as `selectGroups` does. */
+function requestNamer(bound: BoundPlan, requestName: string, group: GroupPlan): (event: DecodedEvent) => string | null {
   const request = bound.plan.sources.find(source => source.name === requestName)
   const entity = bound.plan.entities.find(each => each.name === group.entity)
-  const key = request === undefined ? null : requestKeyField(group, request, entity)
-  const index = request?.fields.findIndex(field => field.name === key) ?? -1
-  if (index >= 0) return index
-  throw new RangeError(
-    `event "${requestName}" has no key field "${entity?.keyField}", which names the entity of group "${group.name}": add the field to the event or take the group out of the service`,
-  )
+  if (request === undefined) throw new RangeError(`the plan has no event "${requestName}"`)
+  if (entity === undefined) throw new RangeError(`the plan has no entity "${group.entity}"`)
+  const { fields, missing } = requestKeyFields(group, groupSource(bound.plan, group.source), request, entity)
+  if (missing.length > 0) {
+    throw new RangeError(
+      `event "${requestName}" has no key field "${missing.join('", "')}", which names the entity of group "${group.name}": add the field to the event or take the group out of the service`,
+    )
+  }
+  const nameOf = entityNamer(fields.map(name => request.fields.findIndex(field => field.name === name)))
+  return event => nameOf(event.cells)
 }
 
-/** The entity that a unit is read for, from the event that asks; null when the event names none. */
-export function entityOf(read: UnitRead, event: DecodedEvent): string | null {
-  return read.requestKeyIndex < 0 ? read.unit.entityId(event) : keyText(event.cells[read.requestKeyIndex] ?? null)
-}
-
-/** The online key of an entity's state in a unit. */
-export function unitKey(namespace: string, read: UnitRead, entityId: string): string {
-  return onlineKey(namespace, read.unit.entity, entityId, read.unit.id)
+/** The online keys of an entity's state, in the order of the units that it is read from. */
+export function unitKeys(namespace: string, read: UnitRead, entityId: string): readonly string[] {
+  return read.units.map(unit => onlineKey(namespace, unit.entity, entityId, unit.id))
 }
 
 /** A row without any value. */
@@ -184,24 +187,25 @@ export function emptyRow(selection: Selection): FeatureRow {
   }
 }
 
+/** The point that joins the windows: the event that asks, where it is one of those that feed the units. */
+export function selfOf({ self }: UnitRead, event: DecodedEvent | null): Point | null {
+  return self !== null && event !== null ? self.project(event) : null
+}
+
 /**
- * Reads the features of one unit into a row. A value is `fresh`, or `stale` when `staleGroups` says so of its group;
- * null is `missing`; all are `out_of_range` when `t` lies behind the horizon. Throws when the stored bytes are not
- * readable.
+ * Takes a unit's answer into a row. A value is `fresh`, or `stale` when `staleGroups` says so of its group; null is
+ * `missing`; all are `out_of_range` when the instant lies behind the horizon.
  */
-export function readInto(
+export function takeAnswer(
   row: FeatureRow,
   selection: Selection,
   read: UnitRead,
-  sections: readonly Section[],
-  instant: { readonly t: number; readonly event: DecodedEvent | null; readonly staleGroups: readonly boolean[] },
+  answer: UnitAnswer,
+  staleGroups: readonly boolean[],
 ): void {
-  const self = read.joinsSelf && instant.event !== null ? read.unit.project(instant.event) : null
-  const bytes = sections.map(section => section.bytes)
-  const answer = read.reads.fromBytes(bytes, instant.t, self)
   const { targets } = read
   if (answer.outOfRange) {
-    row.outOfRange ??= { unit: read.unit, newestMs: answer.newest }
+    row.outOfRange ??= { read, newestMs: answer.newest }
     for (const target of targets) row.codes[target] = OUT_OF_RANGE
     return
   }
@@ -209,7 +213,7 @@ export function readInto(
     const target = targets[index] ?? 0
     const value = answer.values[index] ?? null
     row.values[target] = value
-    const stale = instant.staleGroups[selection.groupOf[target] ?? 0] === true
+    const stale = staleGroups[selection.groupOf[target] ?? 0] === true
     row.codes[target] = value === null ? MISSING : stale ? STALE : FRESH
   }
 }

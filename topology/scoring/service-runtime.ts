@@ -1,5 +1,6 @@
 import type { Value } from '../../features/kernel/types.ts'
 import type { ServiceCode } from '../../features/plan/compile.ts'
+import type { SharedAnswers } from '../../features/plan/derived-code.ts'
 import { eventDecoder } from '../../features/plan/event.ts'
 import type { DecodedEvent, EventDecoder } from '../../features/plan/event.ts'
 import type { ServicePlan, SourcePlan } from '../../features/plan/plan.ts'
@@ -92,8 +93,9 @@ export function viewOf(selection: Selection, request: Readonly<Record<string, Va
 }
 
 /**
- * Evaluates the derived features in order, into the view and the row. One that throws or answers no value is null,
- * `missing` and counted; the others go on. Derived features are `stale` when any group of the service is.
+ * Evaluates the derived features into the view and the row; what several of them look at is computed once. One that
+ * throws or answers no value is null, `missing` and counted, and so is each that looks at it; the others go on.
+ * Derived features are `stale` when any group of the service is.
  */
 export function derive(
   service: ServiceRuntime,
@@ -104,11 +106,12 @@ export function derive(
 ): void {
   const { selection, code } = service
   const into = view['derived'] as Record<string, Value>
+  const shared: SharedAnswers = new Map()
   let index = selection.readCount
   for (const derived of code.derived) {
     let value: Value = null
     try {
-      value = checkedValue(derived.evaluate(view))
+      value = checkedValue(derived.evaluate(view, shared))
     } catch (error) {
       const fields = { service: service.plan.name, feature: derived.name }
       context.telemetry.count('derived_failures', 1, fields)

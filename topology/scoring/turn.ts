@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import type { UnitAnswer } from '../../features/kernel/index.ts'
 import type { Value } from '../../features/kernel/types.ts'
 import { decide } from '../../features/policy/index.ts'
 import { ServerError } from '../ports/server.ts'
@@ -8,8 +9,7 @@ import type { ScoreRecord } from '../ports/score-record.ts'
 import type { Telemetry } from '../ports/telemetry.ts'
 import type { CheckedEvent, ServiceRuntime, View } from './service-runtime.ts'
 import { derive, namedInputs, viewOf, writeInputs } from './service-runtime.ts'
-import { logSeldom } from './seldom.ts'
-import { emptyRow, namedValues, readInto } from './selection.ts'
+import { emptyRow, namedValues, takeAnswer } from './selection.ts'
 import type { FeatureRow, Selection } from './selection.ts'
 
 /** What an answered row resolves to, by what was asked. */
@@ -33,10 +33,13 @@ export interface Row {
   /** Monotonic milliseconds. */
   readonly admittedAt: number
   readonly decodedAt: number
-  /** By unit of the selection; null where the entity is unknown. */
-  readonly keys: readonly (string | null)[]
+  /** By read of the selection: a key for each of its units; null where the entity is unknown. */
+  readonly keys: readonly (readonly string[] | null)[]
   features: FeatureRow
-  sections: readonly (readonly Section[])[]
+  /** By read of the selection and by its units: what was read for it. */
+  readonly sections: (readonly (readonly Section[])[])[]
+  /** By read of the selection: null where there is none, for want of an entity or because it could not be read. */
+  readonly answers: (UnitAnswer | null)[]
   view: View | null
   degraded: string | null
   score: number | null
@@ -77,36 +80,14 @@ export function decisionIdOf(service: string, eventId: string): string {
   return hash('sha256', `${service}\0${eventId}`, 'hex').slice(0, 32)
 }
 
-/**
- * Fills the features of a row from what was read; `sections` is null when the store did not answer. Which groups are
- * stale comes by the selection's group index.
- */
-export function fillFeatures(
-  context: TurnContext,
-  row: Row,
-  sections: readonly (readonly Section[])[] | null,
-  staleGroups: readonly boolean[],
-): void {
+/** Fills the features of a row from its answers. Which groups are stale comes by the selection's group index. */
+export function fillFeatures(context: TurnContext, row: Row, staleGroups: readonly boolean[]): void {
   const { selection, service } = row
   row.features = emptyRow(selection)
-  const event = row.checked?.event ?? null
-  if (sections === null) degrade(row, 'online_store_unavailable')
-  else {
-    row.sections = sections
-    const instant = { t: row.t, event, staleGroups }
-    for (let index = 0; index < selection.units.length; index++) {
-      const read = selection.units[index]
-      if (read === undefined || row.keys[index] === null) continue
-      try {
-        readInto(row.features, selection, read, sections[index] ?? [], instant)
-      } catch (error) {
-        degrade(row, 'online_state_unreadable')
-        context.telemetry.count('unit_read_failures', 1, { unit: read.unit.id })
-        const fields = { service: service?.plan.name ?? null, unit: read.unit.id, key: row.keys[index] }
-        const warning = { level: 'error', message: 'stored state is not readable', fields, error } as const
-        logSeldom(context, service ?? read.unit, `unit ${read.unit.id}`, warning)
-      }
-    }
+  for (let index = 0; index < selection.units.length; index++) {
+    const read = selection.units[index]
+    const answer = row.answers[index] ?? null
+    if (read !== undefined && answer !== null) takeAnswer(row.features, selection, read, answer, staleGroups)
   }
   if (service !== null && row.checked !== null) {
     row.view = viewOf(selection, row.checked.values, row.features)
@@ -123,13 +104,15 @@ export function answerFeatures(context: TurnContext, row: Row): void {
   }
   const { outOfRange } = row.features
   if (outOfRange !== null) {
-    const { unit, newestMs } = outOfRange
+    const { read, newestMs } = outOfRange
+    const { entity, spec } = read.unit
+    const events = read.units.map(unit => `"${unit.source.name}"`).join(', ')
     const newest = newestMs === null ? '' : `; the entity's newest event is of ${newestMs}`
     return refuse(
       row,
       new ServerError(
         'OUT_OF_RANGE',
-        `as_of_ms ${row.t} lies further back than the read horizon of ${unit.spec.horizonMs} ms of entity "${unit.entity}" in source "${unit.source.name}"${newest}: read it offline with \`headwater backtest\` over the source's events`,
+        `as_of_ms ${row.t} lies further back than the read horizon of ${spec.horizonMs} ms of entity "${entity}" in source ${events}${newest}: read it offline with \`headwater backtest\` over the source's events`,
       ),
     )
   }
@@ -243,9 +226,11 @@ function scoreRecord(
   const { selection } = row
   const positions: { unit: number; incarnation: string; partition: number; offset: number }[] = []
   for (let index = 0; index < row.sections.length; index++) {
-    const unit = selection.units[index]?.unit.id ?? -1
-    for (const { incarnation, partition, position } of row.sections[index] ?? []) {
-      positions.push({ unit, incarnation, partition, offset: position })
+    for (const [at, sections] of (row.sections[index] ?? []).entries()) {
+      const unit = selection.units[index]?.units[at]?.id ?? -1
+      for (const { incarnation, partition, position } of sections) {
+        positions.push({ unit, incarnation, partition, offset: position })
+      }
     }
   }
   return {

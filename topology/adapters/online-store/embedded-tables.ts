@@ -1,14 +1,15 @@
-import type { Canary, Lane, Section, SectionWrite } from '../../ports/online-store.ts'
-import type { RowsStatement, SqliteFile } from '../sqlite-file.ts'
+import type { Canary, Lane } from '../../ports/online-store.ts'
+import type { SqliteFile } from '../sqlite-file.ts'
 
 /** 'HWos' */
 export const STORE_APPLICATION_ID = 0x48576f73
 /** Version of the schema; a file of another one is refused. */
-export const STORE_FORMAT_VERSION = 1
+export const STORE_FORMAT_VERSION = 2
 
 /**
  * Sections lie in key order, so a read of a key is one short range scan. Incarnations are kept once and referred to by
- * number. `expires_ms` 0 means never.
+ * number. `expires_ms` 0 means never. Blocks live and end with their section; those of a level lie in the order of
+ * their index, so that dropping the oldest is one range.
  */
 export const STORE_SCHEMA = `
 CREATE TABLE incarnations (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -18,8 +19,18 @@ CREATE TABLE sections (
   partition INTEGER NOT NULL,
   position INTEGER NOT NULL,
   expires_ms INTEGER NOT NULL,
+  levels INTEGER NOT NULL,
   bytes BLOB NOT NULL,
   PRIMARY KEY (key, incarnation, partition)
+) WITHOUT ROWID;
+CREATE TABLE blocks (
+  key TEXT NOT NULL,
+  incarnation INTEGER NOT NULL,
+  partition INTEGER NOT NULL,
+  level INTEGER NOT NULL,
+  "index" INTEGER NOT NULL,
+  bytes BLOB NOT NULL,
+  PRIMARY KEY (key, incarnation, partition, level, "index")
 ) WITHOUT ROWID;
 CREATE TABLE canaries (
   unit INTEGER NOT NULL,
@@ -124,65 +135,4 @@ export function canaryTable(file: SqliteFile): CanaryTable {
 
 function decodeCanary(row: readonly unknown[]): [number, Canary] {
   return [Number(row[0]), { offset: Number(row[1]), arrivalMs: Number(row[2]) }]
-}
-
-/** Sections; every call belongs inside a transaction. */
-export interface SectionTable {
-  /** False when a section of the same or a larger position is stored and alive. */
-  put(incarnation: number, partition: number, write: SectionWrite, nowMs: number): boolean
-  own(incarnation: number, partition: number, key: string, nowMs: number): Section | null
-  ofKey(key: string, nowMs: number): Section[]
-  /** Looks at the next `maxRows` rows in key order, around and around, and deletes the expired ones. */
-  sweep(maxRows: number, nowMs: number): void
-}
-
-/** Prepares the section table. */
-export function sectionTable(file: SqliteFile, names: Incarnations): SectionTable {
-  const put = file.statement(
-    `INSERT INTO sections VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE
-     SET position = excluded.position, expires_ms = excluded.expires_ms, bytes = excluded.bytes
-     WHERE excluded.position > sections.position OR (sections.expires_ms > 0 AND sections.expires_ms <= ?7)`,
-  )
-  const alive = '(expires_ms = 0 OR expires_ms > ?)'
-  const own = file.rows(
-    `SELECT incarnation, partition, position, bytes FROM sections
-     WHERE key = ? AND incarnation = ? AND partition = ? AND ${alive}`,
-  )
-  const ofKey = file.rows(`SELECT incarnation, partition, position, bytes FROM sections WHERE key = ? AND ${alive}`)
-  const decode = (row: readonly unknown[]): Section => ({
-    incarnation: names.nameOf(Number(row[0])),
-    partition: Number(row[1]),
-    position: Number(row[2]),
-    bytes: row[3] instanceof Uint8Array ? row[3] : new Uint8Array(0),
-  })
-  return {
-    put: (incarnation, partition, write, nowMs) => {
-      const expiresMs = write.ttlMs > 0 ? nowMs + write.ttlMs : 0
-      const { changes } = put.run(write.key, incarnation, partition, write.position, expiresMs, write.bytes, nowMs)
-      return changes !== 0
-    },
-    own: (incarnation, partition, key, nowMs) => {
-      const row = own.get(key, incarnation, partition, nowMs)
-      return row === undefined ? null : decode(row)
-    },
-    ofKey: (key, nowMs) => ofKey.all(key, nowMs).map(decode),
-    sweep: sweeper(file),
-  }
-}
-
-function sweeper(file: SqliteFile): (maxRows: number, nowMs: number) => void {
-  const boundary: RowsStatement = file.rows('SELECT key FROM sections WHERE key > ? ORDER BY key LIMIT 1 OFFSET ?')
-  const drop = file.statement('DELETE FROM sections WHERE key > ? AND key <= ? AND expires_ms > 0 AND expires_ms <= ?')
-  const dropRest = file.statement('DELETE FROM sections WHERE key > ? AND expires_ms > 0 AND expires_ms <= ?')
-  let after = ''
-  return (maxRows, nowMs) => {
-    const until = boundary.get(after, maxRows)?.[0]
-    if (typeof until === 'string') {
-      drop.run(after, until, nowMs)
-      after = until
-    } else {
-      dropRest.run(after, nowMs)
-      after = ''
-    }
-  }
 }

@@ -3,23 +3,26 @@ import type {
   Canary,
   FlushOutcome,
   Lane,
+  LoadKey,
   LoadOutcome,
   OnlineStore,
   Progress,
+  ReadKey,
   Section,
   ShardFlush,
 } from '../../ports/online-store.ts'
 import { openSqliteFile } from '../sqlite-file.ts'
 import type { Durability, SqliteFile } from '../sqlite-file.ts'
+import { sectionTable } from './embedded-sections.ts'
+import type { SectionTable } from './embedded-sections.ts'
 import {
   STORE_APPLICATION_ID,
   STORE_FORMAT_VERSION,
   STORE_SCHEMA,
   canaryTable,
   incarnations,
-  sectionTable,
 } from './embedded-tables.ts'
-import type { CanaryTable, Incarnations, SectionTable } from './embedded-tables.ts'
+import type { CanaryTable, Incarnations } from './embedded-tables.ts'
 
 /** Options of `openEmbeddedOnlineStore`. */
 export interface EmbeddedOnlineStoreOptions {
@@ -50,8 +53,8 @@ interface Tables {
 /**
  * The online store in one SQLite file, which several threads and processes may open at once: readers never wait for a
  * writer. Errors carry code `STORE_UNAVAILABLE` and name the file. A flush of many shards is one transaction in which
- * each shard is accepted or refused by itself. An expired section is never seen again; its row is deleted when a
- * flush's bounded sweep comes by. Bytes and texts are stored as given.
+ * each shard is accepted or refused by itself. An expired section is never seen again, nor are its blocks; the rows are
+ * deleted when a flush's bounded sweep comes by. Bytes and texts are stored as given.
  */
 export async function openEmbeddedOnlineStore(options: EmbeddedOnlineStoreOptions): Promise<OnlineStore> {
   const file = await openSqliteFile({
@@ -119,6 +122,10 @@ function flush(tables: Tables, lane: Lane, shards: readonly ShardFlush[]): reado
     const outcomes = shards.map((flushed): FlushOutcome => {
       const before = stored.get(flushed.shard)
       if (before === undefined || before.offset < flushed.expected.offset) return { ok: false, canary: before ?? null }
+      const lost = flushed.writes.some(
+        ({ key, base }) => base >= 0 && sections.positionOf(incarnation, lane.partition, key, nowMs) < base,
+      )
+      if (lost) return { ok: false, canary: before }
       let refused = 0
       for (const write of flushed.writes) {
         if (!sections.put(incarnation, lane.partition, write, nowMs)) refused += 1
@@ -134,21 +141,23 @@ function flush(tables: Tables, lane: Lane, shards: readonly ShardFlush[]): reado
   })
 }
 
-function load(tables: Tables, lane: Lane, shard: number, expected: Canary, keys: readonly string[]): LoadOutcome {
+function load(tables: Tables, lane: Lane, shard: number, expected: Canary, keys: readonly LoadKey[]): LoadOutcome {
   return tables.file.read(() => {
     const nowMs = tables.clock.nowMs()
     const incarnation = tables.names.find(lane.incarnation)
     if (incarnation === null) return { ok: false, canary: null }
     const canary = tables.canaries.stored(lane, incarnation, [shard]).get(shard) ?? null
     if (canary === null || canary.offset < expected.offset) return { ok: false, canary }
-    return { ok: true, sections: keys.map(key => tables.sections.own(incarnation, lane.partition, key, nowMs)) }
+    const own = ({ key, blocks }: LoadKey): Section | null =>
+      tables.sections.own(incarnation, lane.partition, key, blocks, nowMs)
+    return { ok: true, sections: keys.map(own) }
   })
 }
 
-function read(tables: Tables, keys: readonly string[]): readonly (readonly Section[])[] {
+function read(tables: Tables, keys: readonly ReadKey[]): readonly (readonly Section[])[] {
   return tables.file.read(() => {
     const nowMs = tables.clock.nowMs()
-    return keys.map(key => tables.sections.ofKey(key, nowMs))
+    return keys.map(each => tables.sections.ofKey(each.key, () => each.blocks(), nowMs))
   })
 }
 

@@ -1,6 +1,9 @@
-import type { GetFeaturesRequest as WireGetFeatures } from '../../../../protos/gen/headwater/features/v1/features.ts'
-import type { GetFeaturesResponse as WireFeatures } from '../../../../protos/gen/headwater/features/v1/features.ts'
-import type { PublishEventsResponse } from '../../../../protos/gen/headwater/features/v1/features.ts'
+import type {
+  GetFeaturesRequest as WireGetFeatures,
+  GetFeaturesResponse as WireFeatures,
+  GroupFeatures,
+  PublishEventsResponse,
+} from '../../../../protos/gen/headwater/features/v1/features.ts'
 import { ScoreResponse } from '../../../../protos/gen/headwater/scoring/v1/scoring.ts'
 import type {
   ScoreBatchResponse,
@@ -9,6 +12,7 @@ import type {
 import type { ItemError } from '../../../../protos/gen/headwater/types/v1/value.ts'
 import { SERVER_ERRORS, ServerError } from '../../../ports/server.ts'
 import type {
+  EntityName,
   FeaturesAnswer,
   GetFeaturesRequest,
   ItemResult,
@@ -54,8 +58,8 @@ export function featuresRequest(wire: WireGetFeatures, deadlineMs: number | null
   const asOfMs = wire.asOfMs === undefined ? null : Number(wire.asOfMs)
   switch (wire.of?.$case) {
     case 'groups': {
-      const { groups, entities } = wire.of.value
-      return { of: { kind: 'groups', groups, entities: Object.fromEntries(entities) }, asOfMs, deadlineMs }
+      const { groups } = wire.of.value
+      return { of: { kind: 'groups', groups, entities: entitiesFromWire(wire.of.value) }, asOfMs, deadlineMs }
     }
     case 'service': {
       const { service, event } = wire.of.value
@@ -66,6 +70,17 @@ export function featuresRequest(wire: WireGetFeatures, deadlineMs: number | null
   }
 }
 
+function entitiesFromWire({ entities, entityKeys }: GroupFeatures): Readonly<Record<string, EntityName>> {
+  const named = new Map<string, EntityName>(entities)
+  for (const [entity, { parts }] of entityKeys) {
+    if (named.has(entity)) {
+      throw new ServerError('INVALID_REQUEST', `entity_keys: "${entity}" is in entities too; give its key once`)
+    }
+    named.set(entity, Object.fromEntries(parts))
+  }
+  return Object.fromEntries(named)
+}
+
 /** A `GetFeatures` request for the wire. */
 export function featuresRequestToWire(request: GetFeaturesRequest): WireGetFeatures {
   const { of } = request
@@ -73,8 +88,13 @@ export function featuresRequestToWire(request: GetFeaturesRequest): WireGetFeatu
   if (of.kind === 'service') {
     return { of: { $case: 'service', value: { service: of.service, event: fieldsToWire(of.event) } }, asOfMs }
   }
-  const entities = new Map(Object.entries(of.entities))
-  return { of: { $case: 'groups', value: { groups: [...of.groups], entities } }, asOfMs }
+  const entities = new Map<string, string>()
+  const entityKeys: GroupFeatures['entityKeys'] = new Map()
+  for (const [entity, name] of Object.entries(of.entities)) {
+    if (typeof name === 'string') entities.set(entity, name)
+    else entityKeys.set(entity, { parts: new Map(Object.entries(name)) })
+  }
+  return { of: { $case: 'groups', value: { groups: [...of.groups], entities, entityKeys } }, asOfMs }
 }
 
 function scoreResponse(answer: ScoreAnswer, statuses: ScoreResponse['statuses']): ScoreResponse {
