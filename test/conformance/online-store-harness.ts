@@ -3,8 +3,12 @@ import { onlineKey, shardOf } from '../../topology/ports/online-layout.ts'
 import type {
   Canary,
   FlushOutcome,
+  Block,
+  BlockDrop,
   Lane,
+  LoadKey,
   OnlineStore,
+  ReadKey,
   Section,
   SectionWrite,
 } from '../../topology/ports/online-store.ts'
@@ -28,15 +32,39 @@ export interface OnlineStoreSubject {
 export const start: Canary = { offset: -1, arrivalMs: 0 }
 export const at = (offset: number): Canary => ({ offset, arrivalMs: 1000 + offset })
 export const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values)
-export const write = (key: string, position: number, value: Uint8Array, ttlMs = 0): SectionWrite => ({
-  key,
-  position,
-  bytes: value,
-  ttlMs,
+/** What lies beside a section: by default nothing. */
+export interface Beside {
+  readonly levels: number
+  readonly blocks?: readonly Block[]
+  readonly drops?: readonly BlockDrop[]
+  readonly base?: number
+}
+export const write = (
+  key: string,
+  position: number,
+  value: Uint8Array,
+  ttlMs = 0,
+  { levels, blocks = [], drops = [], base = -1 }: Beside = { levels: 0 },
+): SectionWrite => ({ key, position, bytes: value, levels, base, blocks, drops, ttlMs })
+/** The id of a block. */
+export const blockId = (level: number, index: number): number => 16 * index + level
+export const block = (level: number, index: number, ...values: number[]): Block => ({
+  id: blockId(level, index),
+  bytes: bytes(...values),
 })
-/** Sections in a form that compares, in one order. */
-export const plain = (section: Section | null | undefined): unknown =>
-  section === null || section === undefined ? null : { ...section, bytes: [...section.bytes] }
+/** Keys to read or to load, each with the same blocks. */
+export const reading = (keys: readonly string[], ids: readonly number[] = []): ReadKey[] =>
+  keys.map(key => ({ key, blocks: () => ids }))
+export const loading = (keys: readonly string[], ids: readonly number[] = []): LoadKey[] =>
+  keys.map(key => ({ key, blocks: ids }))
+/** Sections in a form that compares, in one order; one without blocks is shown without them. */
+export const plain = (section: Section | null | undefined): unknown => {
+  if (section === null || section === undefined) return null
+  const { incarnation, partition, position, levels } = section
+  const head = { incarnation, partition, position, bytes: [...section.bytes] }
+  const blocks = [...section.blocks].map(([id, value]) => [id, [...value]] as const).sort((a, b) => a[0] - b[0])
+  return levels === 0 && blocks.length === 0 ? head : { ...head, levels, blocks }
+}
 export const sorted = (sections: readonly Section[] | undefined): unknown[] =>
   [...(sections ?? [])]
     .sort((a, b) =>

@@ -1,6 +1,15 @@
-import type { Canary, FlushOutcome, Lane, OnlineStore, Progress, Section } from '../../topology/ports/online-store.ts'
+import type {
+  Canary,
+  FlushOutcome,
+  Lane,
+  LoadKey,
+  OnlineStore,
+  Progress,
+  Section,
+} from '../../topology/ports/online-store.ts'
 
-interface StoredSection extends Section {
+interface StoredSection extends Omit<Section, 'blocks'> {
+  readonly blocks: Map<number, Uint8Array>
   readonly expiresMs: number
 }
 
@@ -15,12 +24,13 @@ export function modelOnlineStore(): { readonly store: OnlineStore; advanceMs(ms:
   const canaryKey = (lane: Lane, shard: number): string => `${laneOf(lane)} ${shard}`
   const alive = (key: string): [string, StoredSection][] =>
     [...(sections.get(key) ?? [])].filter(([, { expiresMs }]) => expiresMs > nowMs)
-  const visible = ({ incarnation, partition, position, bytes }: StoredSection): Section => ({
-    incarnation,
-    partition,
-    position,
-    bytes,
-  })
+  const levelOf = (id: number): number => ((id % 16) + 16) % 16
+  const visible = (section: StoredSection, asked: readonly number[]): Section => {
+    const { incarnation, partition, position, bytes, levels } = section
+    const has = (id: number): boolean => asked.includes(id) && (levels & (1 << levelOf(id))) !== 0
+    const blocks = new Map([...section.blocks].filter(([id]) => has(id)))
+    return { incarnation, partition, position, bytes, levels, blocks }
+  }
   const ownOf = (lane: Lane, key: string): StoredSection | undefined =>
     alive(key).find(([owner]) => owner === JSON.stringify([lane.incarnation, lane.partition]))?.[1]
   const byShard = <T>(count: number, value: (shard: number) => T): T[] =>
@@ -40,13 +50,18 @@ export function modelOnlineStore(): { readonly store: OnlineStore; advanceMs(ms:
       shards.map(({ shard, expected, next, writes }): FlushOutcome => {
         const before = canaries.get(canaryKey(lane, shard))
         if (before === undefined || before.offset < expected.offset) return { ok: false, canary: before ?? null }
+        const lost = writes.some(({ key, base }) => base >= 0 && (ownOf(lane, key)?.position ?? -1) < base)
+        if (lost) return { ok: false, canary: before }
         let refused = 0
-        for (const { key, position, bytes, ttlMs } of writes) {
+        for (const { key, position, bytes, levels, blocks, drops, ttlMs } of writes) {
           const stored = ownOf(lane, key)
           if (stored !== undefined && stored.position >= position) {
             refused += 1
             continue
           }
+          const kept = [...(stored?.blocks ?? [])].filter(([id]) =>
+            drops.every(drop => levelOf(id) !== drop.level || (id - drop.level) / 16 >= drop.belowIndex),
+          )
           const owners = sections.get(key) ?? new Map<string, StoredSection>()
           sections.set(key, owners)
           owners.set(JSON.stringify([lane.incarnation, lane.partition]), {
@@ -54,6 +69,8 @@ export function modelOnlineStore(): { readonly store: OnlineStore; advanceMs(ms:
             partition: lane.partition,
             position,
             bytes: bytes.slice(),
+            levels,
+            blocks: new Map([...kept, ...blocks.map(each => [each.id, each.bytes.slice()] as const)]),
             expiresMs: ttlMs > 0 ? nowMs + ttlMs : Infinity,
           })
         }
@@ -64,10 +81,13 @@ export function modelOnlineStore(): { readonly store: OnlineStore; advanceMs(ms:
     load: async (lane, shard, expected, keys) => {
       const canary = canaries.get(canaryKey(lane, shard)) ?? null
       if (canary === null || canary.offset < expected.offset) return { ok: false, canary }
-      const own = keys.map(key => ownOf(lane, key))
-      return { ok: true, sections: own.map(section => (section === undefined ? null : visible(section))) }
+      const own = ({ key, blocks }: LoadKey): Section | null => {
+        const section = ownOf(lane, key)
+        return section === undefined ? null : visible(section, blocks)
+      }
+      return { ok: true, sections: keys.map(own) }
     },
-    read: async keys => keys.map(key => alive(key).map(([, section]) => visible(section))),
+    read: async keys => keys.map(each => alive(each.key).map(([, section]) => visible(section, each.blocks()))),
     readDocument: async name => documents.get(name) ?? null,
     writeDocument: async (name, expected, next) => {
       if ((documents.get(name) ?? null) !== expected) return false

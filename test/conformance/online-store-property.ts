@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { beforeEach, expect, it } from 'vitest'
 import type { Lane, OnlineStore } from '../../topology/ports/online-store.ts'
-import { at, bytes, fresh, plain, sorted, write } from './online-store-harness.ts'
-import type { OnlineStoreContext, OnlineStoreSubject } from './online-store-harness.ts'
+import { at, blockId, bytes, fresh, loading, plain, reading, sorted, write } from './online-store-harness.ts'
+import type { Beside, OnlineStoreContext, OnlineStoreSubject } from './online-store-harness.ts'
 import { modelOnlineStore } from './online-store-model.ts'
 
 /** Random sequences of operations against the model. */
@@ -46,11 +46,18 @@ type Operation =
           readonly position: number
           readonly byte: number
           readonly ttlMs: number
+          readonly beside: Beside
         }[]
       }[]
     }
-  | { readonly kind: 'load'; readonly lane: number; readonly shard: number; readonly expected: number }
-  | { readonly kind: 'read' }
+  | {
+      readonly kind: 'load'
+      readonly lane: number
+      readonly shard: number
+      readonly expected: number
+      readonly ids: readonly number[]
+    }
+  | { readonly kind: 'read'; readonly ids: readonly number[] }
   | { readonly kind: 'canaries'; readonly lane: number }
   | { readonly kind: 'document'; readonly expected: string | null; readonly next: string }
   | { readonly kind: 'advance'; readonly ms: number }
@@ -62,12 +69,30 @@ function operation(handMovedClock: boolean): fc.Arbitrary<Operation> {
   const lane = fc.integer({ min: 0, max: 3 })
   const offset = fc.integer({ min: -1, max: 6 })
   const shard = fc.integer({ min: 0, max: SHARDS - 1 })
+  const id = fc
+    .tuple(fc.constantFrom(0, 2), fc.integer({ min: -2, max: 2 }))
+    .map(([level, index]) => blockId(level, index))
+  const every = [0, 2].flatMap(level => [-2, -1, 0, 1, 2].map(index => blockId(level, index)))
+  const ids = fc.oneof({ weight: 3, arbitrary: fc.constant(every) }, fc.uniqueArray(id))
+  const beside: fc.Arbitrary<Beside> = fc.record({
+    levels: fc.constantFrom(0, 1, 4, 5),
+    base: fc.oneof({ weight: 4, arbitrary: fc.constant(-1) }, fc.integer({ min: 0, max: 4 })),
+    blocks: fc
+      .uniqueArray(id, { maxLength: 4 })
+      .chain(found =>
+        fc.tuple(...found.map(each => fc.record({ id: fc.constant(each), bytes: fc.uint8Array({ maxLength: 2 }) }))),
+      ),
+    drops: fc.array(fc.record({ level: fc.constantFrom(0, 2), belowIndex: fc.integer({ min: -2, max: 3 }) }), {
+      maxLength: 2,
+    }),
+  })
   const writes = fc.array(
     fc.record({
       key: fc.integer({ min: 0, max: KEYS_PER_SHARD - 1 }),
       position: offset,
       byte: fc.integer({ min: 0, max: 255 }),
       ttlMs: handMovedClock ? fc.constantFrom(0, 0, 1000, 5000) : fc.constant(0),
+      beside,
     }),
     { maxLength: 3 },
   )
@@ -77,8 +102,8 @@ function operation(handMovedClock: boolean): fc.Arbitrary<Operation> {
   return fc.oneof(
     { weight: 2, arbitrary: fc.record({ kind: fc.constant('initialise' as const), lane, offset }) },
     { weight: 6, arbitrary: fc.record({ kind: fc.constant('flush' as const), lane, shards }) },
-    { weight: 3, arbitrary: fc.record({ kind: fc.constant('load' as const), lane, shard, expected: offset }) },
-    { weight: 3, arbitrary: fc.record({ kind: fc.constant('read' as const) }) },
+    { weight: 3, arbitrary: fc.record({ kind: fc.constant('load' as const), lane, shard, expected: offset, ids }) },
+    { weight: 3, arbitrary: fc.record({ kind: fc.constant('read' as const), ids }) },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant('canaries' as const), lane }) },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant('document' as const), expected: documents, next: text }) },
     {
@@ -113,17 +138,19 @@ async function perform(
           shard,
           expected: at(expected),
           next: at(next),
-          writes: writes.map(made => write(key(shard, made.key), made.position, bytes(made.byte), made.ttlMs)),
+          writes: writes.map(made =>
+            write(key(shard, made.key), made.position, bytes(made.byte), made.ttlMs, made.beside),
+          ),
         })),
       )
     case 'load': {
       const keys = indexes.map(index => key(one.shard, index))
-      const outcome = await store.load(lane(one.lane), one.shard, at(one.expected), keys)
+      const outcome = await store.load(lane(one.lane), one.shard, at(one.expected), loading(keys, one.ids))
       return outcome.ok ? outcome.sections.map(plain) : outcome
     }
     case 'read': {
       const keys = Array.from({ length: SHARDS }, (_, shard) => indexes.map(index => key(shard, index))).flat()
-      return (await store.read(keys)).map(sorted)
+      return (await store.read(reading(keys, one.ids))).map(sorted)
     }
     case 'document': {
       const document = `${run.namespace}:document`

@@ -1,7 +1,19 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { OnlineStore } from '../../topology/ports/online-store.ts'
 import { SHARD_COUNT } from '../../topology/ports/online-store.ts'
-import { at, bytes, entity, fresh, freshLane, plain, sorted, start, write } from './online-store-harness.ts'
+import {
+  at,
+  bytes,
+  entity,
+  fresh,
+  freshLane,
+  loading,
+  plain,
+  reading,
+  sorted,
+  start,
+  write,
+} from './online-store-harness.ts'
 import type { OnlineStoreContext, OnlineStoreSubject } from './online-store-harness.ts'
 
 /** Reads, loads and times to live. */
@@ -21,7 +33,7 @@ export function readConformance(context: OnlineStoreContext): void {
       await flushOne(lane, a.shard, start, at(1), [write(a.key, 1, bytes(1))])
       await flushOne(lane, b.shard, start, at(2), [write(b.key, 2, bytes(2))])
       const absent = entity(namespace, 'absent').key
-      const sections = await store.read([b.key, absent, a.key, b.key])
+      const sections = await store.read(reading([b.key, absent, a.key, b.key]))
       expect(sections.map(one => one.map(section => section.position))).toEqual([[2], [], [1], [2]])
       expect(await store.read([])).toEqual([])
     })
@@ -42,7 +54,7 @@ export function readConformance(context: OnlineStoreContext): void {
       const order = (section: { incarnation: string; partition: number }): string =>
         `${section.incarnation} ${String(section.partition).padStart(5, '0')}`
       expected.sort((x, y) => (order(x) < order(y) ? -1 : 1))
-      expect(sorted((await store.read([key]))[0])).toEqual(expected)
+      expect(sorted((await store.read(reading([key])))[0])).toEqual(expected)
     })
 
     it('keeps bytes exactly: empty, every byte value, and a mebibyte', async () => {
@@ -55,7 +67,7 @@ export function readConformance(context: OnlineStoreContext): void {
       for (const [i, value] of values.entries()) {
         const { key, shard } = entity(namespace, `v${i}`)
         await flushOne(lane, shard, start, at(1), [write(key, 1, value)])
-        const [sections] = await store.read([key])
+        const [sections] = await store.read(reading([key]))
         expect(sections).toHaveLength(1)
         expect(Buffer.from(sections?.[0]?.bytes ?? [1]).equals(value)).toBe(true)
       }
@@ -67,10 +79,10 @@ export function readConformance(context: OnlineStoreContext): void {
       const buffer = bytes(1, 2, 3, 4)
       await flushOne(lane, shard, start, at(1), [write(key, 1, buffer.subarray(1, 3))])
       buffer.fill(9)
-      const [first] = (await store.read([key]))[0] ?? []
+      const [first] = (await store.read(reading([key])))[0] ?? []
       expect([...(first?.bytes ?? [])]).toEqual([2, 3])
       first?.bytes.fill(7)
-      expect([...((await store.read([key]))[0]?.[0]?.bytes ?? [])]).toEqual([2, 3])
+      expect([...((await store.read(reading([key])))[0]?.[0]?.bytes ?? [])]).toEqual([2, 3])
     })
 
     it('tells keys of any script, case and spacing apart', async () => {
@@ -97,7 +109,7 @@ export function readConformance(context: OnlineStoreContext): void {
         const { key, shard } = entity(namespace, id)
         expect(await flushOne(lane, shard, start, start, [write(key, i, bytes(i))])).toMatchObject({ ok: true })
       }
-      const sections = await store.read(ids.map(id => entity(namespace, id).key))
+      const sections = await store.read(reading(ids.map(id => entity(namespace, id).key)))
       expect(sections.map(one => one.map(section => section.position))).toEqual(ids.map((_, i) => [i]))
     })
 
@@ -106,7 +118,7 @@ export function readConformance(context: OnlineStoreContext): void {
       const { key, shard } = entity(namespace, 'a', 1)
       await flushOne(lane, shard, start, at(1), [write(key, 1, bytes(1))])
       const others = [entity(namespace, 'a', 11).key, entity(`${namespace}2`, 'a', 1).key]
-      expect(await store.read(others)).toEqual([[], []])
+      expect(await store.read(reading(others))).toEqual([[], []])
     })
   })
 
@@ -118,7 +130,7 @@ export function readConformance(context: OnlineStoreContext): void {
       const [absent, foreign] = [`${key}:absent`, `${key}:foreign`]
       await flushOne(lane, shard, start, at(3), [write(key, 3, bytes(3))])
       await flushOne(other, shard, start, at(8), [write(key, 8, bytes(8)), write(foreign, 8, bytes(8))])
-      const loaded = await store.load(lane, shard, at(3), [absent, key, foreign])
+      const loaded = await store.load(lane, shard, at(3), loading([absent, key, foreign]))
       expect(loaded.ok && loaded.sections.map(plain)).toEqual([
         null,
         { incarnation: lane.incarnation, partition: 1, position: 3, bytes: [3] },
@@ -129,12 +141,12 @@ export function readConformance(context: OnlineStoreContext): void {
     it('is fenced as a flush is', async () => {
       const lane = freshLane()
       const { key, shard } = entity(namespace, 'a')
-      expect(await store.load(lane, shard, start, [key])).toEqual({ ok: false, canary: null })
+      expect(await store.load(lane, shard, start, loading([key]))).toEqual({ ok: false, canary: null })
       await ready(lane)
       await flushOne(lane, shard, start, at(5), [write(key, 5, bytes(5))])
-      expect(await store.load(lane, shard, at(6), [key])).toEqual({ ok: false, canary: at(5) })
-      expect(await store.load(lane, shard, at(5), [key])).toMatchObject({ ok: true })
-      expect(await store.load(lane, shard, at(2), [key])).toMatchObject({ ok: true })
+      expect(await store.load(lane, shard, at(6), loading([key]))).toEqual({ ok: false, canary: at(5) })
+      expect(await store.load(lane, shard, at(5), loading([key]))).toMatchObject({ ok: true })
+      expect(await store.load(lane, shard, at(2), loading([key]))).toMatchObject({ ok: true })
       expect(await store.load(lane, shard, at(5), [])).toEqual({ ok: true, sections: [] })
       expect(await store.load(lane, shard, at(6), [])).toEqual({ ok: false, canary: at(5) })
     })
@@ -143,7 +155,7 @@ export function readConformance(context: OnlineStoreContext): void {
       const lane = await ready(freshLane())
       const { key, shard } = entity(namespace, 'a')
       await flushOne(lane, shard, start, at(2), [write(key, 9, bytes(9))])
-      const loaded = await store.load(lane, shard, at(2), [key])
+      const loaded = await store.load(lane, shard, at(2), loading([key]))
       expect(loaded.ok && loaded.sections[0]?.position).toBe(9)
     })
   })
@@ -155,7 +167,7 @@ export function readConformance(context: OnlineStoreContext): void {
       const { key, shard } = entity(namespace, 'a')
       const [forever, renewed] = [`${key}:forever`, `${key}:renewed`]
       const positions = async (): Promise<number[][]> =>
-        (await store.read([key, forever, renewed])).map(sections => sections.map(section => section.position))
+        (await store.read(reading([key, forever, renewed]))).map(sections => sections.map(section => section.position))
       await flushOne(lane, shard, start, at(1), [
         write(key, 1, bytes(1), 200),
         write(forever, 1, bytes(1)),
@@ -165,7 +177,7 @@ export function readConformance(context: OnlineStoreContext): void {
       expect(await positions()).toEqual([[1], [1], [2]])
       await subject.advanceMs(250)
       expect(await positions()).toEqual([[], [1], [2]])
-      const loaded = await store.load(lane, shard, at(2), [key, forever, renewed])
+      const loaded = await store.load(lane, shard, at(2), loading([key, forever, renewed]))
       expect(loaded.ok && loaded.sections.map(section => section?.position ?? null)).toEqual([null, 1, 2])
     })
 
@@ -176,9 +188,9 @@ export function readConformance(context: OnlineStoreContext): void {
       await flushOne(lane, shard, start, at(9), [write(key, 9, bytes(9), 50)])
       await subject.advanceMs(100)
       expect(await flushOne(lane, shard, at(9), at(9), [write(key, 3, bytes(3))])).toMatchObject({ refused: 0 })
-      expect(plain((await store.read([key]))[0]?.[0])).toMatchObject({ position: 3, bytes: [3] })
+      expect(plain((await store.read(reading([key])))[0]?.[0])).toMatchObject({ position: 3, bytes: [3] })
       await subject.advanceMs(100)
-      expect((await store.read([key]))[0]).toHaveLength(1)
+      expect((await store.read(reading([key])))[0]).toHaveLength(1)
     })
 
     it('leaves canaries, documents and progress alone', async () => {
@@ -199,7 +211,7 @@ export function readConformance(context: OnlineStoreContext): void {
       const { key, shard } = entity(namespace, 'a')
       await flushOne(lane, shard, start, at(1), [write(key, 1, bytes(1), 10)])
       await subject.advanceMs(50)
-      expect((await store.read([key]))[0]).toHaveLength(1)
+      expect((await store.read(reading([key])))[0]).toHaveLength(1)
     })
   })
 }

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { shardOf } from '../../topology/ports/online-layout.ts'
 import type { OnlineStore } from '../../topology/ports/online-store.ts'
 import { SHARD_COUNT } from '../../topology/ports/online-store.ts'
-import { at, bytes, entity, fresh, freshLane, plain, sorted, start, write } from './online-store-harness.ts'
+import { at, bytes, entity, fresh, freshLane, plain, reading, sorted, start, write } from './online-store-harness.ts'
 import type { OnlineStoreContext } from './online-store-harness.ts'
 
 /** Canaries and flushes. */
@@ -64,7 +64,7 @@ export function writeConformance(context: OnlineStoreContext): void {
         canary: at(5),
         refused: 0,
       })
-      expect((await store.read([key])).map(sorted)).toEqual([
+      expect((await store.read(reading([key]))).map(sorted)).toEqual([
         [{ incarnation: lane.incarnation, partition: 3, position: 5, bytes: [1, 2, 3] }],
       ])
     })
@@ -78,9 +78,9 @@ export function writeConformance(context: OnlineStoreContext): void {
         write(key, 5, bytes(55)),
       ])
       expect(refusedFlush).toEqual({ ok: true, canary: at(6), refused: 2 })
-      expect(plain((await store.read([key]))[0]?.[0])).toMatchObject({ position: 5, bytes: [5] })
+      expect(plain((await store.read(reading([key])))[0]?.[0])).toMatchObject({ position: 5, bytes: [5] })
       expect(await flushOne(lane, shard, at(6), at(8), [write(key, 6, bytes(6))])).toMatchObject({ refused: 0 })
-      expect(plain((await store.read([key]))[0]?.[0])).toMatchObject({ position: 6, bytes: [6] })
+      expect(plain((await store.read(reading([key])))[0]?.[0])).toMatchObject({ position: 6, bytes: [6] })
     })
 
     it('counts refusals per shard and still takes the other writes of the shard', async () => {
@@ -93,10 +93,9 @@ export function writeConformance(context: OnlineStoreContext): void {
         write(beside, 10, bytes(10)),
       ])
       expect(outcome).toEqual({ ok: true, canary: at(10), refused: 1 })
-      expect((await store.read([key, beside])).map(sections => sections.map(section => section.position))).toEqual([
-        [9],
-        [10],
-      ])
+      expect(
+        (await store.read(reading([key, beside]))).map(sections => sections.map(section => section.position)),
+      ).toEqual([[9], [10]])
     })
 
     it('accepts a position of -1 and of a large offset', async () => {
@@ -111,7 +110,7 @@ export function writeConformance(context: OnlineStoreContext): void {
       expect(await flushOne(lane, shard, at(large), at(large), [write(key, large - 1, bytes(3))])).toMatchObject({
         refused: 1,
       })
-      expect(plain((await store.read([key]))[0]?.[0])).toMatchObject({ position: large, bytes: [2] })
+      expect(plain((await store.read(reading([key])))[0]?.[0])).toMatchObject({ position: large, bytes: [2] })
     })
 
     it('is fenced: a stored canary lower than expected means nothing is written', async () => {
@@ -123,7 +122,7 @@ export function writeConformance(context: OnlineStoreContext): void {
         canary: at(5),
       })
       expect((await store.readCanaries(lane, SHARD_COUNT))[shard]).toEqual(at(5))
-      expect(plain((await store.read([key]))[0]?.[0])).toMatchObject({ position: 5 })
+      expect(plain((await store.read(reading([key])))[0]?.[0])).toMatchObject({ position: 5 })
     })
 
     it('is fenced: a missing canary means nothing is written, none is made, and null is answered', async () => {
@@ -134,7 +133,7 @@ export function writeConformance(context: OnlineStoreContext): void {
         canary: null,
       })
       expect((await store.readCanaries(lane, SHARD_COUNT))[shard]).toBeNull()
-      expect(await store.read([key])).toEqual([[]])
+      expect(await store.read(reading([key]))).toEqual([[]])
     })
 
     it('accepts a writer that is behind the stored canary: positions keep it harmless', async () => {
@@ -147,7 +146,7 @@ export function writeConformance(context: OnlineStoreContext): void {
         write(beside, 20, bytes(20)),
       ])
       expect(zombie).toEqual({ ok: true, canary: at(50), refused: 1 })
-      expect(plain((await store.read([key]))[0]?.[0])).toMatchObject({ position: 50 })
+      expect(plain((await store.read(reading([key])))[0]?.[0])).toMatchObject({ position: 50 })
     })
 
     it('judges each shard by itself and answers in argument order', async () => {
@@ -170,7 +169,7 @@ export function writeConformance(context: OnlineStoreContext): void {
         { ok: false, canary: at(5) },
         { ok: true, canary: at(12), refused: 0 },
       ])
-      expect((await store.read([0, 1, 2, 3].map(key))).map(sections => sections.length)).toEqual([0, 1, 1, 0])
+      expect((await store.read(reading([0, 1, 2, 3].map(key)))).map(sections => sections.length)).toEqual([0, 1, 1, 0])
       expect(await store.readCanaries(lane, 4)).toEqual([at(5), at(12), at(12), null])
     })
 
@@ -189,7 +188,7 @@ export function writeConformance(context: OnlineStoreContext): void {
       )
       expect(outcomes).toHaveLength(byShard.size)
       expect(outcomes.every(outcome => outcome.ok && outcome.refused === 0)).toBe(true)
-      const all = await store.read(ids.map(id => entity(namespace, id).key))
+      const all = await store.read(reading(ids.map(id => entity(namespace, id).key)))
       expect(all.map(sections => sections.map(section => section.position))).toEqual(ids.map((_, i) => [i]))
     })
 

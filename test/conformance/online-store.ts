@@ -7,14 +7,17 @@ import {
   entity,
   fresh,
   freshLane,
+  loading,
   onlineStoreContext,
   plain,
+  reading,
   sorted,
   start,
   write,
 } from './online-store-harness.ts'
 import type { OnlineStoreContext, OnlineStoreSubject } from './online-store-harness.ts'
 import { propertyConformance } from './online-store-property.ts'
+import { blockConformance } from './online-store-blocks.ts'
 import { readConformance } from './online-store-read.ts'
 import { writeConformance } from './online-store-write.ts'
 
@@ -24,6 +27,7 @@ export function onlineStoreConformance(name: string, factory: () => Promise<Onli
     const context = onlineStoreContext(factory)
     writeConformance(context)
     readConformance(context)
+    blockConformance(context)
     besideConformance(context)
     propertyConformance(context)
   })
@@ -107,7 +111,7 @@ function besideConformance(context: OnlineStoreContext): void {
       const { key, shard } = entity(namespace, 'a')
       await flushOne(lane, shard, start, at(5), [write(key, 5, bytes(5))], other)
       expect((await store.readCanaries(lane, SHARD_COUNT))[shard]).toEqual(at(5))
-      expect(sorted((await store.read([key]))[0])).toEqual(sorted((await other.read([key]))[0]))
+      expect(sorted((await store.read(reading([key])))[0])).toEqual(sorted((await other.read(reading([key])))[0]))
       expect(await flushOne(lane, shard, at(6), at(7), [write(key, 7, bytes(7))])).toEqual({
         ok: false,
         canary: at(5),
@@ -116,7 +120,7 @@ function besideConformance(context: OnlineStoreContext): void {
       await other.initialiseCanaries(life, 1, at(2))
       expect(await store.readCanaries(life, 1)).toEqual([at(2)])
       await flushOne(life, 0, at(2), at(3), [write(key, 3, bytes(3))], other)
-      expect((await store.read([key]))[0]).toHaveLength(2)
+      expect((await store.read(reading([key])))[0]).toHaveLength(2)
     })
 
     it('of two owners of a lane end with the newest sections and the largest canary', async () => {
@@ -130,7 +134,7 @@ function besideConformance(context: OnlineStoreContext): void {
       )
       expect(outcomes.every(outcome => outcome?.ok === true)).toBe(true)
       expect((await store.readCanaries(lane, SHARD_COUNT))[shard]).toEqual(at(39))
-      expect(plain((await store.read([key]))[0]?.[0])).toMatchObject({ position: 39, bytes: [39] })
+      expect(plain((await store.read(reading([key])))[0]?.[0])).toMatchObject({ position: 39, bytes: [39] })
     })
   })
 
@@ -145,15 +149,15 @@ function besideConformance(context: OnlineStoreContext): void {
       await store.publishProgress([progress])
       const again = await subject.reopen()
       if (!again.capabilities.survivesProcess) {
-        expect(await again.read([key])).toEqual([[]])
+        expect(await again.read(reading([key]))).toEqual([[]])
         expect((await again.readCanaries(lane, SHARD_COUNT))[shard]).toBeNull()
         return
       }
-      expect((await again.read([key])).map(sorted)).toEqual([
+      expect((await again.read(reading([key]))).map(sorted)).toEqual([
         [{ incarnation: lane.incarnation, partition: 2, position: 5, bytes: [5] }],
       ])
       expect((await again.readCanaries(lane, SHARD_COUNT))[shard]).toEqual(at(5))
-      expect(await again.load(lane, shard, at(5), [key])).toMatchObject({ ok: true })
+      expect(await again.load(lane, shard, at(5), loading([key]))).toMatchObject({ ok: true })
       expect(await again.readDocument(document)).toBe('kept')
       expect((await again.readProgress()).filter(one => one.feed === feed)).toEqual([progress])
     })
@@ -167,7 +171,7 @@ function besideConformance(context: OnlineStoreContext): void {
         () => store.readCanaries(lane, 1),
         () => store.flush(lane, []),
         () => store.load(lane, 0, start, []),
-        () => store.read(['k']),
+        () => store.read(reading(['k'])),
         () => store.readDocument('d'),
         () => store.writeDocument('d', null, 'x'),
         () => store.publishProgress([]),

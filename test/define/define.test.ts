@@ -1,5 +1,15 @@
 import { describe, expect, it } from 'vitest'
-import { derived, entity, event, group, service, t } from '../../features/define/index.ts'
+import {
+  derived,
+  entity,
+  event,
+  group,
+  lastEvents,
+  service,
+  session,
+  t,
+  tumbling,
+} from '../../features/define/index.ts'
 import { definitionKind, parseDuration } from '../../features/define/marks.ts'
 
 const login = event('login', {
@@ -56,6 +66,7 @@ describe('definitions', () => {
         family: 'count',
         params: {},
         input: null,
+        by: null,
         window: '1h',
         options: {
           delay: '1d',
@@ -76,10 +87,48 @@ describe('definitions', () => {
           },
         },
       },
-      { family: 'sum', params: {}, input: { op: 'field', name: 'sum' }, window: '7d', options: {} },
-      { family: 'lastN', params: { n: 3 }, input: at, window: 'lifetime', options: {} },
-      { family: 'distinct', params: { bound: 10 }, input: at, window: '7d', options: { description: 'how many' } },
+      { family: 'sum', params: {}, input: { op: 'field', name: 'sum' }, by: null, window: '7d', options: {} },
+      { family: 'lastN', params: { n: 3 }, input: at, by: null, window: 'lifetime', options: {} },
+      {
+        family: 'distinct',
+        params: {},
+        input: at,
+        by: null,
+        window: '7d',
+        options: { bound: 10, description: 'how many' },
+      },
     ])
+  })
+
+  it('record windows and the places of arguments', () => {
+    const g = group('g', { entity: user, source: login }, e => ({
+      a: e.argMax(e.user, e.at, tumbling('1d', { lookback: 1 }), { delay: '1d' }),
+      b: e.quantile(e.field('sum'), 0.9, session('30m', { maxLength: '2d' }), { error: 0.05 }),
+      c: e.gapMean(lastEvents(10, { within: '7d' }), { whenEmpty: 0 }),
+      d: e.gapMean(e.user, lastEvents(10)),
+      e: e.decayedSum(e.field('sum'), '1h'),
+      f: e.decayedCount('1h', { description: 'x' }),
+      g: e.decayedCount(e.user, '1h'),
+      h: e.categoryHistogram(e.user, ['a', 'b'], '7d', { edge: '1h' }),
+    }))
+    const drafts = Object.values(g.features).map(feature => (feature as { draft: Record<string, unknown> }).draft)
+    const at = { op: 'field', name: 'user' }
+    const last = { kind: 'lastEvents', count: 10 }
+    const [a, b, c, d, ...rest] = JSON.parse(JSON.stringify(drafts)) as readonly Record<string, unknown>[]
+    expect(a).toMatchObject({ input: at, by: { op: 'field', name: 'at' }, options: { delay: '1d' } })
+    expect(a?.['window']).toEqual({ kind: 'tumbling', length: '1d', options: { lookback: 1 } })
+    expect(b).toMatchObject({ params: { q: 0.9 }, options: { error: 0.05 } })
+    expect(b?.['window']).toEqual({ kind: 'session', gap: '30m', options: { maxLength: '2d' } })
+    expect(c).toMatchObject({ input: null, window: { ...last, options: { within: '7d' } }, options: { whenEmpty: 0 } })
+    expect(d).toMatchObject({ input: at, window: { ...last, options: {} }, options: {} })
+    const decay = { kind: 'decay', halfLife: '1h' }
+    expect(rest.map(({ input, window }) => [input, window])).toEqual([
+      [{ op: 'field', name: 'sum' }, decay],
+      [null, decay],
+      [at, decay],
+      [at, '7d'],
+    ])
+    expect(rest[3]).toMatchObject({ params: { categories: ['a', 'b'] }, options: { edge: '1h' } })
   })
 
   it('keep what the function of a group throws for the plan to report', () => {

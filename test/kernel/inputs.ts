@@ -97,12 +97,15 @@ export function presentCells(type: FieldType): fc.Arbitrary<Exclude<Cell, null>>
   }
 }
 
-/** Inputs of a type with ties in time and id and one cell in eight null; all null without a type. */
-export function inputsOf(type: FieldType | null): fc.Arbitrary<Input> {
-  const cells: fc.Arbitrary<Cell> =
-    type === null
-      ? fc.constant(null)
-      : fc.oneof({ weight: 7, arbitrary: presentCells(type) }, { weight: 1, arbitrary: fc.constant(null) })
+/** Cells of a type, one in eight of them null; all null without a type. */
+export function cellsOf(type: FieldType | null): fc.Arbitrary<Cell> {
+  if (type === null) return fc.constant(null)
+  return fc.oneof({ weight: 7, arbitrary: presentCells(type) }, { weight: 1, arbitrary: fc.constant(null) })
+}
+
+/** Inputs of a type, and of a second one, with ties in time and id and one cell in eight null. */
+export function inputsOf(type: FieldType | null, byType: FieldType | null = null): fc.Arbitrary<Input> {
   const times = fc.oneof(fc.constantFrom(0, 1, -1, 1_700_000_000_000), fc.integer({ min: -8.64e15, max: 8.64e15 }))
-  return fc.record({ cell: cells, time: times, id: strings })
+  const basics = { cell: cellsOf(type), time: times, id: strings }
+  return byType === null ? fc.record(basics) : fc.record({ ...basics, by: cellsOf(byType) })
 }

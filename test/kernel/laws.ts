@@ -1,7 +1,11 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { AGGREGATORS } from '../../features/kernel/aggregators/index.ts'
 import { createReader, createWriter } from '../../features/kernel/encoding.ts'
-import type { Aggregator, Input } from '../../features/kernel/types.ts'
+import { comparePoints } from '../../features/kernel/order.ts'
+import type { Aggregator, Input, ReadAt } from '../../features/kernel/types.ts'
+import { FAMILY_PARAMS } from './family-params.ts'
+import { inputsOf, TYPES } from './inputs.ts'
 
 /** One random instance on which every law is tried. */
 export interface LawCase {
@@ -21,6 +25,13 @@ interface Law {
 /** Runs per aggregator; `HEADWATER_LAW_RUNS` overrides. */
 export const LAW_RUNS = Number(process.env['HEADWATER_LAW_RUNS'] ?? 1000)
 
+/** `HEADWATER_LAW_SEED` for every aggregator; without it fast-check draws one, and prints it with what fails. */
+const LAW_SEED =
+  process.env['HEADWATER_LAW_SEED'] === undefined ? {} : { seed: Number(process.env['HEADWATER_LAW_SEED']) }
+
+/** The instant at which results are compared. */
+const AT: ReadAt = { t: 1_700_000_000_000, lengthMs: 3_600_000 }
+
 /** The bytes of a state as text, so that they can be compared and shown. */
 export function bytesOf(aggregator: Aggregator, state: unknown): string {
   const out = createWriter(16)
@@ -39,8 +50,8 @@ function differs(aggregator: Aggregator, left: unknown, right: unknown): string 
   const leftBytes = bytesOf(aggregator, left)
   const rightBytes = bytesOf(aggregator, right)
   if (leftBytes !== rightBytes) return `bytes ${leftBytes} and ${rightBytes}`
-  const leftResult = aggregator.result(left)
-  const rightResult = aggregator.result(right)
+  const leftResult = aggregator.result(left, AT)
+  const rightResult = aggregator.result(right, AT)
   return same(leftResult, rightResult) ? null : `results ${String(leftResult)} and ${String(rightResult)}`
 }
 
@@ -126,6 +137,36 @@ export const LAWS: readonly Law[] = [
     },
   },
   {
+    name: 'absorb is merge with the encoded state',
+    broken: (g, { a, b }) => {
+      if (g.absorb === undefined) return null
+      const out = createWriter(16)
+      g.encode(stateOf(g, b), out)
+      const input = createReader(out.finish())
+      const absorbed = g.absorb(stateOf(g, a), input)
+      if (input.remaining !== 0) return `${input.remaining} bytes left`
+      return differs(g, absorbed, g.merge(stateOf(g, a), stateOf(g, b)))
+    },
+  },
+  {
+    name: 'an idempotent merge with itself changes nothing',
+    broken: (g, { a }) => {
+      if (g.idempotent !== true) return null
+      const x = stateOf(g, a)
+      return differs(g, g.merge(x, x), x)
+    },
+  },
+  {
+    name: 'a decisive row makes the others of its order superfluous',
+    broken: (g, { a }) => {
+      if (g.decisive === undefined) return null
+      const ordered = [...new Map(a.map(input => [`${input.time} ${input.id}`, input])).values()].sort(comparePoints)
+      const valued = ordered.some(input => input.cell !== null) ? ordered.filter(input => input.cell !== null) : ordered
+      const one = valued.slice(g.decisive === 'last' ? -1 : 0, g.decisive === 'last' ? undefined : 1)
+      return differs(g, stateOf(g, valued), stateOf(g, one))
+    },
+  },
+  {
     name: 'equal states have equal bytes',
     broken: (g, instance) => {
       if (g.kind !== 'merge') return null
@@ -147,7 +188,7 @@ export const LAWS: readonly Law[] = [
       let merged = g.merge(x, y)
       const mergedBefore = bytesOf(g, merged)
       for (const input of c) merged = g.add(merged, input)
-      g.result(merged)
+      g.result(merged, AT)
       if (bytesOf(g, x) !== xBefore) return 'the left argument changed'
       if (bytesOf(g, y) !== yBefore) return 'the right argument changed'
       const again = g.merge(x, y)
@@ -160,32 +201,63 @@ export const LAWS: readonly Law[] = [
   },
 ]
 
-/** Random cases over random inputs. */
-export function lawCases(inputs: fc.Arbitrary<Input>): fc.Arbitrary<LawCase> {
+/** Random cases over random inputs; `ordered` for the kind concat, whose lists follow each other in the total order. */
+export function lawCases(inputs: fc.Arbitrary<Input>, ordered: boolean): fc.Arbitrary<LawCase> {
   const list = fc.array(inputs, { maxLength: 7 })
-  return fc.record({ a: list, b: list, c: list, shuffle: fc.array(fc.nat(1000), { minLength: 1, maxLength: 21 }) })
+  const cases = fc.record({
+    a: list,
+    b: list,
+    c: list,
+    shuffle: fc.array(fc.nat(1000), { minLength: 1, maxLength: 21 }),
+  })
+  if (!ordered) return cases
+  return cases.map(({ a, b, c, shuffle }) => {
+    const all = [...a, ...b, ...c].sort(comparePoints)
+    const second = a.length + b.length
+    return { a: all.slice(0, a.length), b: all.slice(a.length, second), c: all.slice(second), shuffle }
+  })
 }
 
 /** Registers a test that tries every law on `LAW_RUNS` random cases; fast-check prints seed and smallest case. */
 export function lawSuite(name: string, aggregator: Aggregator, inputs: fc.Arbitrary<Input>): void {
   describe(`algebra of ${name}`, () => {
     it('keeps every law', () => {
-      const property = fc.property(lawCases(inputs), instance => {
+      const property = fc.property(lawCases(inputs, aggregator.kind === 'concat'), instance => {
         for (const law of LAWS) {
           const broken = law.broken(aggregator, instance)
           if (broken !== null) throw new Error(`${law.name}: ${broken}`)
         }
       })
-      const outcome = fc.check(property, { numRuns: LAW_RUNS })
+      const outcome = fc.check(property, { numRuns: LAW_RUNS, ...LAW_SEED })
       expect(fc.defaultReportMessage(outcome)).toBeUndefined()
     })
   })
 }
 
+/** In how many files the suites of all families run, so that they run side by side. */
+const FAMILY_FILES = 4
+
+/** Registers the suites of every fourth family, from the given one on, over all types and the parameters it is tried with. */
+export function familySuites(from: 0 | 1 | 2 | 3): void {
+  for (const descriptor of AGGREGATORS.filter((_, index) => index % FAMILY_FILES === from)) {
+    for (const type of [null, ...TYPES].filter(each => descriptor.accepts(each))) {
+      for (const byType of [null, ...TYPES].filter(each => descriptor.acceptsBy(each))) {
+        for (const params of FAMILY_PARAMS[descriptor.family] ?? [{}]) {
+          const aggregator = descriptor.make(type, params, byType)
+          lawSuite(aggregator.name, aggregator, inputsOf(type, byType))
+        }
+      }
+    }
+  }
+}
+
 /** The names of the laws that an aggregator is found to break. */
 export function brokenLaws(aggregator: Aggregator, inputs: fc.Arbitrary<Input>, runs: number, seed: number): string[] {
   return LAWS.filter(law => {
-    const property = fc.property(lawCases(inputs), instance => law.broken(aggregator, instance) === null)
+    const property = fc.property(
+      lawCases(inputs, aggregator.kind === 'concat'),
+      instance => law.broken(aggregator, instance) === null,
+    )
     return fc.check(property, { numRuns: runs, seed, endOnFailure: true }).failed
   }).map(law => law.name)
 }

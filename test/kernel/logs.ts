@@ -1,16 +1,21 @@
-import { AGGREGATORS, makeAggregator } from '../../features/kernel/index.ts'
-import type { LogRecord } from '../../features/kernel/index.ts'
+import { AGGREGATORS } from '../../features/kernel/aggregators/index.ts'
+import { windowed } from '../../features/kernel/aggregators/windowed.ts'
+import type { LogRecord } from '../../features/kernel/oracle.ts'
+import { reachOf } from '../../features/kernel/windows.ts'
 import type {
+  Aggregator,
   Cell,
   FeatureRead,
   FieldType,
   Include,
   PartialSpec,
   Point,
+  SectionLayout,
   UnitSpec,
   Value,
   Window,
 } from '../../features/kernel/types.ts'
+import { FAMILY_PARAMS } from './family-params.ts'
 
 /** Numbers in [0, 1) from a seed (mulberry32), and what tests draw with them. */
 export interface Dice {
@@ -66,23 +71,94 @@ function cellOf(dice: Dice, type: FieldType): Cell {
   }
 }
 
-function partialOf(dice: Dice, columns: readonly FieldType[], filterCount: number): PartialSpec {
-  const descriptor = dice.pick(AGGREGATORS)
-  const inputs = [-1, ...columns.keys()].filter(at => descriptor.accepts(at < 0 ? null : columns[at]!))
-  const filter = filterCount > 0 && dice.chance(0.5) ? dice.integer(0, filterCount - 1) : -1
-  const column = inputs.length === 0 ? null : dice.pick(inputs)
-  if (column === null) return partialOf(dice, columns, filterCount)
-  const params = { ...(descriptor.family === 'lastN' && { n: dice.pick([1, 3, 20]) }) }
-  const bounded = descriptor.family === 'distinct' && dice.chance(0.5) ? { bound: dice.integer(1, 4) } : {}
-  const type = column < 0 ? null : columns[column]!
-  const aggregator = makeAggregator(descriptor.family, { ...params, ...bounded }, type)
-  return { aggregator, column, filter, lifetime: dice.chance(0.4) }
+/** What the parts of a case agree on. */
+interface Scene {
+  readonly dice: Dice
+  readonly columns: readonly FieldType[]
+  readonly filterCount: number
+  /** 0, or the width on whose multiples all lower edges fall. */
+  readonly edgeMs: number
+  readonly lengthsMs: readonly number[]
+  readonly scale: number
 }
 
-function windowOf(dice: Dice, lifetime: boolean, lengthsMs: readonly number[]): Window {
-  const delayMs = dice.pick([0, 0, 0, 1, 20, 100])
-  if (lifetime && dice.chance(0.6)) return { kind: 'lifetime', delayMs }
-  return { kind: 'sliding', lengthMs: dice.pick(lengthsMs), delayMs }
+/** A window without its delay. */
+type Shape = Window extends infer W ? (W extends Window ? Omit<W, 'delayMs'> : never) : never
+
+/** A partial and what its reads may look at: one window that it was made for, or null for any range or lifetime. */
+interface Made {
+  readonly partial: PartialSpec
+  readonly shape: Shape | null
+}
+
+/** Concat aggregators need the points of their whole window: not where those are kept as tiles, nor for a lifetime. */
+function partialOf(scene: Scene): Made {
+  const { dice, columns, filterCount } = scene
+  const descriptor = dice.pick(AGGREGATORS)
+  const at = [-1, ...columns.keys()]
+  const typeAt = (index: number): FieldType | null => (index < 0 ? null : columns[index]!)
+  const inputs = at.filter(index => descriptor.accepts(typeAt(index)))
+  const bys = at.filter(index => descriptor.acceptsBy(typeAt(index)))
+  if (inputs.length === 0 || bys.length === 0) return partialOf(scene)
+  const column = dice.pick(inputs)
+  const by = dice.pick(bys)
+  const filter = filterCount > 0 && dice.chance(0.5) ? dice.integer(0, filterCount - 1) : -1
+  const params = dice.pick(FAMILY_PARAMS[descriptor.family] ?? [{}])
+  const inner = descriptor.make(typeAt(column), params, typeAt(by))
+  const { halfLifeMs } = params
+  const { family } = descriptor
+  const shape =
+    typeof halfLifeMs === 'number'
+      ? ({ kind: 'decay', halfLifeMs } satisfies Shape)
+      : family === 'rate'
+        ? null
+        : ownShapeOf(scene)
+  const aggregator = shape === null ? inner : windowed(inner, { ...shape, delayMs: 0 }, typeAt(column), typeAt(by))
+  const merges = aggregator.kind === 'merge'
+  const needsLifetime = shape?.kind === 'decay' || (shape?.kind === 'lastEvents' && shape.withinMs === null)
+  if (!merges && (needsLifetime || scene.edgeMs > 0)) return partialOf(scene)
+  const lifetime = needsLifetime || (shape === null && merges && family !== 'rate' && dice.chance(0.4))
+  return { partial: { aggregator, column, by, filter, lifetime }, shape }
+}
+
+/** Whether the aggregator answers only over windows with a declared length: sliding and tumbling ones. */
+export function needsLength(aggregator: Aggregator): boolean {
+  try {
+    aggregator.result(aggregator.empty(), { t: 0, lengthMs: null })
+    return false
+  } catch (error) {
+    if (error instanceof RangeError) return true
+    throw error
+  }
+}
+
+/** A window that an aggregator is wrapped for; null for none. */
+function ownShapeOf({ dice, edgeMs, lengthsMs, scale }: Scene): Shape | null {
+  const exact = edgeMs === 0
+  if (exact && dice.chance(0.2)) {
+    const maxLengthMs = dice.pick(lengthsMs)
+    return { kind: 'session', gapMs: Math.min(maxLengthMs, dice.pick([1, 3, 10, 40]) * scale), maxLengthMs }
+  }
+  if (dice.chance(0.2)) {
+    const withinMs = exact && dice.chance(0.5) ? dice.pick(lengthsMs) : null
+    return { kind: 'lastEvents', count: dice.pick([1, 2, 5, 40]), withinMs }
+  }
+  return null
+}
+
+/** A window that any partial can be read over. */
+function rangeOf({ dice, edgeMs, lengthsMs }: Scene, lifetime: boolean): Shape {
+  if (lifetime && dice.chance(0.6)) return { kind: 'lifetime' }
+  const lengthMs = dice.pick(lengthsMs)
+  if (dice.chance(0.4)) {
+    const aligned = edgeMs === 0 ? lengthMs : Math.ceil(lengthMs / edgeMs) * edgeMs
+    return { kind: 'tumbling', lengthMs: aligned, lookback: dice.pick([0, 0, 1, 2, 3]) }
+  }
+  return {
+    kind: 'sliding',
+    lengthMs,
+    edgeMs: edgeMs === 0 ? dice.pick([0, 0, 0, 4, 10]) : edgeMs * dice.pick([1, 1, 2]),
+  }
 }
 
 /** A random unit with reads over all its partials. */
@@ -92,49 +168,77 @@ export interface Case {
   readonly log: readonly LogRecord[]
 }
 
+const TINY_LAYOUTS: readonly SectionLayout[] = [
+  { levelsMs: [4, 16, 64], leafPoints: 6, blockPoints: 2 },
+  { levelsMs: [4, 16, 64], leafPoints: 3, blockPoints: 1 },
+  { levelsMs: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512], leafPoints: 2, blockPoints: 2 },
+  { levelsMs: [16, 160], leafPoints: 20, blockPoints: 9 },
+  { levelsMs: [7], leafPoints: 4, blockPoints: 3 },
+]
+const WIDE_LAYOUT: SectionLayout = {
+  levelsMs: [1_000, 10_000, 60_000, 600_000, 3_600_000, 86_400_000],
+  leafPoints: 128,
+  blockPoints: 16,
+}
+
 /**
- * A unit, its reads and a log, all from one seed; `tiles` forces narrow tiles and dense events, or neither. One log in
- * eight is long and its windows short, so that most of it leaves the retention.
+ * A unit, its reads and a log, all from one seed. `busy`: many events close together and a layout of narrow spans with
+ * few points, so that they are split deeply. One log in eight is long and its windows short, so that most of it leaves
+ * the retention; one unit in three has an edge.
  */
-export function caseOf(seed: number, tiles: boolean): Case {
+export function caseOf(seed: number, busy: boolean): Case {
   const dice = diceOf(seed)
   const long = dice.chance(0.125)
-  const columns = COLUMNS.filter(() => dice.chance(0.7))
-  const filterCount = dice.pick([0, 1, 3, 8, 9, 17, 31])
-  const partials = Array.from({ length: dice.integer(2, 8) }, () => partialOf(dice, columns, filterCount))
-  const reads: FeatureRead[] = partials.flatMap((partial, index) =>
+  const layout = busy || dice.chance(0.5) ? dice.pick(TINY_LAYOUTS) : WIDE_LAYOUT
+  const scale = layout === WIDE_LAYOUT ? dice.pick([1, 50]) : 1
+  const scene: Scene = {
+    dice,
+    columns: COLUMNS.filter(() => dice.chance(0.7)),
+    filterCount: dice.pick([0, 1, 3, 8, 9, 17, 31]),
+    edgeMs: dice.chance(0.33) ? dice.pick([...layout.levelsMs.slice(0, 2), 3 * layout.levelsMs[0]!]) : 0,
+    lengthsMs: (long ? LENGTHS_MS.slice(0, 4) : LENGTHS_MS).map(ms => ms * scale),
+    scale,
+  }
+  const made = Array.from({ length: dice.integer(2, 8) }, () => partialOf(scene))
+  const reads: FeatureRead[] = made.flatMap(({ partial, shape }, index) =>
     Array.from({ length: dice.integer(1, 3) }, () => ({
       partial: index,
-      window: windowOf(dice, partial.lifetime, long ? LENGTHS_MS.slice(0, 4) : LENGTHS_MS),
+      window: { ...(shape ?? rangeOf(scene, partial.lifetime)), delayMs: dice.pick([0, 0, 0, 1, 20, 100]) * scale },
       include: dice.pick<Include>(['current', 'excludeSelf', 'excludeInstant']),
       whenEmpty: dice.pick<Value>([null, null, 0, 'none']),
     })),
   )
-  const latenessMs = dice.pick([0, 1, 5, 40, 150])
-  const horizonMs = Math.max(latenessMs, dice.pick([0, 30, 200]))
-  const reach = Math.max(...reads.map(read => reachOf(read.window)))
-  const tileMs = tiles ? dice.pick([7, 16, 32, 64, 100]) : 0
-  const spec = { columns, filterCount, partials, latenessMs, horizonMs, retentionMs: reach + horizonMs, tileMs }
-  return { spec, reads, log: logOf(dice, spec, tiles, long) }
+  const latenessMs = dice.pick([0, 1, 5, 40, 150]) * scale
+  const horizonMs = Math.max(latenessMs, dice.pick([0, 30, 200]) * scale)
+  const retentionMs = Math.max(...reads.map(read => reachOf(read.window))) + horizonMs
+  const delayMs = Math.max(...reads.map(read => read.window.delayMs))
+  const spec: UnitSpec = {
+    columns: scene.columns,
+    filterCount: scene.filterCount,
+    partials: made.map(each => each.partial),
+    latenessMs,
+    horizonMs,
+    retentionMs,
+    edgeMs: scene.edgeMs,
+    rawMs: scene.edgeMs > 0 ? horizonMs + delayMs : retentionMs,
+    layout,
+  }
+  return { spec, reads, log: logOf(scene, spec, busy, long) }
 }
 
-function reachOf(window: Window): number {
-  return window.delayMs + (window.kind === 'sliding' ? window.lengthMs : 0)
-}
-
-function logOf(dice: Dice, spec: UnitSpec, dense: boolean, long: boolean): LogRecord[] {
+function logOf({ dice, scale }: Scene, spec: UnitSpec, dense: boolean, long: boolean): LogRecord[] {
   const partitions = dice.integer(1, 3)
   const clocks = Array.from({ length: partitions }, () => dice.integer(-200, 200))
   const log: LogRecord[] = []
   const count = long ? dice.integer(500, 900) : dense ? dice.integer(80, 220) : dice.integer(0, 120)
-  const stride = dense ? dice.pick([1, 2, 4]) : dice.pick([1, 8, 40])
+  const stride = (dense ? dice.pick([1, 2, 4]) : dice.pick([1, 8, 40])) * scale
   for (let made = 0; made < count; made++) {
     const partition = dice.integer(0, partitions - 1)
     if (log.length > 0 && dice.chance(0.12)) {
       log.push(again(dice, spec, dice.pick(log), partition))
       continue
     }
-    if (dice.chance(0.01)) clocks[partition]! += dice.integer(100, 1500)
+    if (dice.chance(0.01)) clocks[partition]! += dice.integer(100, 1500) * scale
     clocks[partition]! += dice.integer(0, stride)
     const back = dice.chance(0.4) ? dice.integer(0, Math.ceil(spec.latenessMs * 1.3) + 2) : 0
     const id = dice.pick(['p', 'é', '\u{1F600}', '']) + dice.integer(0, 30)

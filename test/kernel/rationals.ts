@@ -51,6 +51,27 @@ export function isNearest(value: number, exact: Rational): boolean {
   )
 }
 
+/**
+ * Whether `value` is the double nearest to the root of a rational that is not negative, ties to even, Infinity from
+ * 2^1024 − 2^970 on: by comparing the rational with the squares of the half-way points to both neighbours.
+ */
+export function isNearestRoot(value: number, { numerator, denominator }: Rational): boolean {
+  if (!(value >= 0) || Object.is(value, -0)) return false
+  const target = numerator * (2n * DOUBLE_UNITS) ** 2n
+  /** The sign of half-way minus root. */
+  const side = (left: bigint, right: bigint): number => {
+    const square = (left + right) ** 2n * denominator
+    return square > target ? 1 : square < target ? -1 : 0
+  }
+  const unitsOf = (each: number): bigint => (each === Infinity ? 1n << 2098n : doubleUnits(each))
+  const own = unitsOf(value)
+  const even = (own >> ulpShift(value)) % 2n === 0n
+  const lower = value === Infinity ? unitsOf(Number.MAX_VALUE) : unitsOf(neighbour(value, -1))
+  const below = value === 0 ? -1 : side(own, lower)
+  const above = value === Infinity ? 1 : side(own, unitsOf(neighbour(value, 1)))
+  return (below < 0 || (below === 0 && (even || value === Infinity))) && (above > 0 || (above === 0 && even))
+}
+
 function ulpShift(value: number): bigint {
   scratch.setFloat64(0, value)
   const biased = (scratch.getBigUint64(0) >> 52n) & 0x7ffn

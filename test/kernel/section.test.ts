@@ -1,21 +1,27 @@
 import { describe, expect, it } from 'vitest'
 import {
-  TILE_MIN_POINTS,
+  DIRECTORY_BLOCK,
+  addBlock,
   applyPoint,
+  blockIdAt,
+  blocksForPoint,
   comparePoints,
-  createWriter,
   decodeSection,
   emptySection,
   encodeSection,
+  layoutFor,
   makeAggregator,
   newestTime,
   oracleVerdicts,
   pointCount,
-  tileMsFor,
 } from '../../features/kernel/index.ts'
 import type { SectionState } from '../../features/kernel/index.ts'
-import type { PartialSpec, Point, UnitSpec } from '../../features/kernel/types.ts'
-import { caseOf, diceOf, hex, pointOf, seedsOf, textOfValues, timeoutMsOf, type Dice } from './logs.ts'
+import { encodeValue } from '../../features/kernel/section-encoding.ts'
+import { packStates } from '../../features/kernel/states.ts'
+import { bundlesOf, suffixesOf } from '../../features/kernel/tiles.ts'
+import type { Point, UnitSpec } from '../../features/kernel/types.ts'
+import { caseOf, diceOf, hex, pointOf, seedsOf, timeoutMsOf, type Dice } from './logs.ts'
+import { StoredUnit } from './stored.ts'
 
 function applyAll(spec: UnitSpec, points: readonly Point[]): SectionState {
   const state = emptySection(spec)
@@ -23,14 +29,25 @@ function applyAll(spec: UnitSpec, points: readonly Point[]): SectionState {
   return state
 }
 
-/** As `applyAll`, but the state goes through bytes now and then, as when a worker is killed and another resumes. */
-function applyWithCrashes(spec: UnitSpec, points: readonly Point[], dice: Dice): SectionState {
-  let state = emptySection(spec)
+/** What is stored after points that came in this order, flushed and resumed now and then, or only at the end. */
+function storedAfter(spec: UnitSpec, points: readonly Point[], dice: Dice | null): StoredUnit {
+  const unit = new StoredUnit(spec)
   for (const point of points) {
-    if (dice.chance(0.15)) state = decodeSection(spec, encodeSection(spec, state))
-    applyPoint(spec, state, point)
+    if (dice !== null && dice.chance(0.15)) unit.flush()
+    if (dice !== null && dice.chance(0.05)) {
+      unit.flush()
+      unit.restart()
+    }
+    unit.apply(point)
   }
-  return state
+  unit.flush()
+  return unit
+}
+
+/** Head and blocks as text. */
+function imageOf({ bytes, blocks }: { bytes: Uint8Array; blocks: ReadonlyMap<number, Uint8Array> }): string {
+  const sorted = [...blocks].sort(([a], [b]) => a - b)
+  return [hex(bytes), ...sorted.map(([id, block]) => `${id}: ${hex(block)}`)].join('\n')
 }
 
 /** Another order in which none of the points is late: each is delayed by at most the lateness. */
@@ -43,99 +60,129 @@ function shuffledWithinLateness(spec: UnitSpec, points: readonly Point[], dice: 
   return keyed.sort((a, b) => a.key - b.key || a.tie - b.tie).map(({ point }) => point)
 }
 
-const foldOf = (partial: PartialSpec, points: readonly Point[]): string => {
-  const rows = points.filter(point => partial.filter < 0 || (point.mask & (1 << partial.filter)) !== 0)
-  const { aggregator, column } = partial
-  const out = createWriter()
-  const inputs = rows.map(({ time, id, cells }) => ({ cell: column < 0 ? null : cells[column]!, time, id }))
-  aggregator.encode(
-    inputs.reduce((state, input) => aggregator.add(state, input), aggregator.empty()),
-    out,
-  )
-  return hex(out.finish())
+/** The packed states of points, folded one by one. */
+function foldOf(spec: UnitSpec, points: readonly Point[], lifetimeOnly = false): Uint8Array {
+  const states = spec.partials.map(({ aggregator, column, by, filter, lifetime }) => {
+    let state = aggregator.empty()
+    for (const { time, id, cells, mask } of points) {
+      if (lifetimeOnly && !lifetime) break
+      if (filter >= 0 && (mask & (1 << filter)) === 0) continue
+      const cell = column < 0 ? null : cells[column]!
+      state = aggregator.add(state, { cell, by: by < 0 ? null : cells[by]!, time, id })
+    }
+    return state
+  })
+  return packStates(spec, states)
 }
 
-/** What is stored, by the definition, of a set of accepted points of one partition. */
-function defined(spec: UnitSpec, accepted: readonly Point[]): unknown {
+const floorTo = (time: number, width: number): number => Math.floor(time / width) * width
+
+type Tiles = Parameters<typeof encodeValue>[2]['tiles'][number][]
+
+/** What is stored, by the definition, of a set of accepted points of one partition: head and blocks. */
+function defined(spec: UnitSpec, accepted: readonly Point[]): string {
+  const { layout } = spec
+  const { levelsMs } = layout
+  const top = levelsMs.length - 1
   const newest = Math.max(...accepted.map(point => point.time))
+  const keptFrom = floorTo(newest - spec.retentionMs, levelsMs[top]!)
+  const sealedTo = spec.edgeMs === 0 ? -Infinity : floorTo(newest - spec.rawMs, spec.edgeMs)
   const sorted = [...accepted].sort(comparePoints)
-  const raw = sorted.filter(point => point.time >= newest - spec.retentionMs)
-  const old = sorted.filter(point => point.time < newest - spec.retentionMs)
-  const tiles: unknown[] = []
-  const starts =
-    spec.tileMs === 0 ? [] : [...new Set(raw.map(point => Math.floor(point.time / spec.tileMs) * spec.tileMs))]
-  for (const start of starts) {
-    const inside = sorted.filter(point => point.time >= start && point.time < start + spec.tileMs)
-    const closed = start + spec.tileMs <= newest - spec.latenessMs
-    if (!closed || start < newest - spec.retentionMs || inside.length < TILE_MIN_POINTS) continue
-    const states = spec.partials.map(partial => foldOf(partial, inside))
-    tiles.push({ start, first: raw.indexOf(inside[0]!), count: inside.length, states: states.join('') })
+  const old = sorted.filter(point => point.time < keptFrom)
+  const folded = spec.partials.some(partial => partial.lifetime) ? old.length : 0
+  const blocks = new Map<number, Uint8Array>()
+
+  const grouped = (points: readonly Point[], level: number): [number, Point[]][] => [
+    ...Map.groupBy(points, point => floorTo(point.time, levelsMs[level]!)),
+  ]
+  const block = (level: number, startMs: number, content: { points: Point[]; tiles: Tiles }, all: readonly Point[]) => {
+    const width = levelsMs[level]!
+    const forgotten = spec.edgeMs > 0 && spec.edgeMs % width === 0 && startMs + width <= sealedTo
+    const header = { kind: 'block', time: startMs, folded: 0, base: null, levels: 0 } as const
+    const bundles = suffixesOf(spec, content.tiles)
+    const bytes = encodeValue(spec, { ...header, bundles }, content)
+    if (!forgotten) blocks.set(blockIdAt(layout, level, startMs), bytes)
+    const levels = content.tiles.reduce((mask, tile) => mask | tile.levels, 1 << level)
+    return { startMs, level, count: all.length, levels, packed: foldOf(spec, all) }
   }
-  const kept = spec.partials.filter(partial => partial.lifetime)
-  return { newest, raw, folded: kept.length > 0 ? old.length : 0, base: kept.map(p => foldOf(p, old)), tiles }
+  /** The spans of a level: apart, or raw where they are few, or cut further where they hold the newest point. */
+  const spans = (level: number, points: readonly Point[], holdsNewest: boolean): { points: Point[]; tiles: Tiles } => {
+    const content: { points: Point[]; tiles: Tiles } = { points: [], tiles: [] }
+    for (const [startMs, inside] of grouped(points, level)) {
+      if (holdsNewest && newest >= startMs && newest < startMs + levelsMs[level]!) {
+        const cut = within(level, inside, true)
+        content.points.push(...cut.points)
+        content.tiles.push(...cut.tiles)
+      } else if (inside.length < layout.blockPoints) content.points.push(...inside)
+      else content.tiles.push(block(level, startMs, within(level, inside, false), inside))
+    }
+    return content
+  }
+  const within = (level: number, points: Point[], holdsNewest: boolean): { points: Point[]; tiles: Tiles } =>
+    level > 0 && points.length > layout.leafPoints ? spans(level - 1, points, holdsNewest) : { points, tiles: [] }
+
+  const open = spans(
+    top,
+    sorted.filter(point => point.time >= keptFrom),
+    true,
+  )
+  const base = folded > 0 ? foldOf(spec, old, true) : null
+  const inDirectory = open.tiles
+  const levels = inDirectory.reduce((mask, tile) => mask | tile.levels, inDirectory.length > 0 ? 1 << 15 : 0)
+  const header = { kind: 'head', time: newest, folded, base, levels, bundles: [] } as const
+  const bytes = encodeValue(spec, header, { points: open.points, tiles: [] })
+  if (inDirectory.length > 0) {
+    const directory = {
+      kind: 'block',
+      time: 0,
+      folded: 0,
+      base: null,
+      levels: 0,
+      bundles: bundlesOf(spec, inDirectory),
+    } as const
+    blocks.set(DIRECTORY_BLOCK, encodeValue(spec, directory, { points: [], tiles: inDirectory }))
+  }
+  return imageOf({ bytes, blocks })
 }
 
-/** The same of a state, read from its fields. */
-function observed(spec: UnitSpec, state: SectionState): unknown {
-  const zero = state.shift + state.head
-  const kept = [...spec.partials.keys()].filter(index => spec.partials[index]!.lifetime)
-  return {
-    newest: newestTime(state),
-    raw: state.points.slice(state.head),
-    folded: state.folded,
-    base: kept.map(index => {
-      const out = createWriter()
-      spec.partials[index]!.aggregator.encode(state.base[index], out)
-      return hex(out.finish())
-    }),
-    tiles: state.tiles.map(tile => ({
-      start: tile.startMs,
-      first: tile.first - zero,
-      count: tile.end - tile.first,
-      states: hex(tile.packed.subarray(4 * spec.partials.length)),
-    })),
-  }
-}
-
-function checkSections(seed: number, tiles: boolean): { tiles: number; folded: number } {
-  const { spec, log } = caseOf(seed, tiles)
+function checkSections(seed: number, busy: boolean): { blocks: number; drops: number; folded: number } {
+  const { spec, log } = caseOf(seed, busy)
   const dice = diceOf(seed + 700_000)
   const verdicts = oracleVerdicts(spec, log)
-  const seen = { tiles: 0, folded: 0 }
+  const seen = { blocks: 0, drops: 0, folded: 0 }
   for (const partition of new Set(log.map(record => record.partition))) {
     const all = log.filter(record => record.partition === partition).map(record => record.point)
     const accepted = log.filter((r, i) => r.partition === partition && verdicts[i] === 'added').map(r => r.point)
-    const state = applyAll(spec, all)
-    const bytes = encodeSection(spec, state)
     const told = `seed ${seed} partition ${partition}`
-    expect(textOfValues(observed(spec, state)), `definition, ${told}`).toBe(textOfValues(defined(spec, accepted)))
-    const decoded = decodeSection(spec, bytes)
-    expect(textOfValues(observed(spec, decoded)), `decoded, ${told}`).toBe(textOfValues(observed(spec, state)))
-    expect(hex(encodeSection(spec, decoded)), `encoded again, ${told}`).toBe(hex(bytes))
-    expect(hex(encodeSection(spec, applyWithCrashes(spec, all, dice))), `resumed, ${told}`).toBe(hex(bytes))
+    const expected = defined(spec, accepted)
+    const resumed = storedAfter(spec, all, dice)
+    expect(imageOf(storedAfter(spec, all, null)), `flushed once, ${told}`).toBe(expected)
+    expect(imageOf(resumed), `flushed and resumed, ${told}`).toBe(expected)
     const shuffled = shuffledWithinLateness(spec, accepted, dice)
-    expect(hex(encodeSection(spec, applyAll(spec, shuffled))), `other order, ${told}`).toBe(hex(bytes))
-    const replayed = applyWithCrashes(spec, [...shuffled, ...shuffled, ...all], dice)
-    expect(hex(encodeSection(spec, replayed)), `delivered again, ${told}`).toBe(hex(bytes))
-    seen.tiles += state.tiles.length
-    seen.folded += state.folded
+    expect(imageOf(storedAfter(spec, shuffled, dice)), `other order, ${told}`).toBe(expected)
+    const replayed = storedAfter(spec, [...shuffled, ...shuffled, ...all], dice)
+    expect(imageOf(replayed), `delivered again, ${told}`).toBe(expected)
+    expect(pointCount(resumed.state), told).toBe(pointCount(replayed.state))
+    seen.blocks += resumed.blocks.size
+    seen.drops += resumed.drops
+    seen.folded += resumed.state.folded
   }
   return seen
 }
 
 describe('sections are canonical', () => {
-  for (const tiles of [false, true]) {
+  for (const busy of [false, true]) {
     it(
-      `in any order, over crashes and redelivery, ${tiles ? 'with' : 'without'} tiles`,
+      `in any order, over flushes, crashes and redelivery, ${busy ? 'busy' : 'mostly quiet'}`,
       () => {
-        const seen = { tiles: 0, folded: 0 }
+        const seen = { blocks: 0, drops: 0, folded: 0 }
         for (const seed of seedsOf(80)) {
-          const one = checkSections(seed + (tiles ? 3_000_000 : 2_000_000), tiles)
-          seen.tiles += one.tiles
+          const one = checkSections(seed + (busy ? 3_000_000 : 2_000_000), busy)
+          seen.blocks += one.blocks
+          seen.drops += one.drops
           seen.folded += one.folded
         }
-        expect(seen.folded).toBeGreaterThan(0)
-        expect(seen.tiles > 0).toBe(tiles)
+        for (const [what, count] of Object.entries(seen)) expect(count, what).toBeGreaterThan(0)
       },
       timeoutMsOf(80),
     )
@@ -146,13 +193,15 @@ const spec: UnitSpec = {
   columns: [{ kind: 'int' }, { kind: 'string' }],
   filterCount: 2,
   partials: [
-    { aggregator: makeAggregator('count', {}, null), column: -1, filter: 1, lifetime: true },
-    { aggregator: makeAggregator('sum', {}, { kind: 'int' }), column: 0, filter: -1, lifetime: false },
+    { aggregator: makeAggregator('count', {}, null), column: -1, by: -1, filter: 1, lifetime: true },
+    { aggregator: makeAggregator('sum', {}, { kind: 'int' }), column: 0, by: -1, filter: -1, lifetime: false },
   ],
   latenessMs: 10,
   horizonMs: 10,
   retentionMs: 100,
-  tileMs: 0,
+  edgeMs: 0,
+  rawMs: 100,
+  layout: { levelsMs: [10, 50], leafPoints: 4, blockPoints: 3 },
 }
 
 const point = (time: number, id: string, value: number | null = 1, text: string | null = 'x', mask = 3): Point => ({
@@ -173,12 +222,12 @@ describe('applying points', () => {
 
   it('tells duplicates from conflicts, and changes nothing for either', () => {
     const state = applyAll(spec, [point(1000, 'a', 5, 'x', 1)])
-    const bytes = hex(encodeSection(spec, state))
+    const bytes = hex(encodeSection(spec, state).bytes)
     expect(applyPoint(spec, state, point(1000, 'a', 5, 'x', 1))).toBe('duplicate')
     expect(applyPoint(spec, state, point(1000, 'a', 6, 'x', 1))).toBe('conflict')
     expect(applyPoint(spec, state, point(1000, 'a', 5, null, 1))).toBe('conflict')
     expect(applyPoint(spec, state, point(1000, 'a', 5, 'x', 2))).toBe('conflict')
-    expect(hex(encodeSection(spec, state))).toBe(bytes)
+    expect(hex(encodeSection(spec, state).bytes)).toBe(bytes)
     expect(applyPoint(spec, state, point(1001, 'a', 5, 'x', 1))).toBe('added')
   })
 
@@ -188,26 +237,31 @@ describe('applying points', () => {
     const state = emptySection(doubles)
     expect(applyPoint(doubles, state, nan())).toBe('added')
     expect(applyPoint(doubles, state, nan())).toBe('duplicate')
-    expect(decodeSection(doubles, encodeSection(doubles, state)).points).toEqual([nan()])
+    expect(decodeSection(doubles, encodeSection(doubles, state).bytes).points).toEqual([nan()])
   })
 
-  it('keeps a point at newest − retention and folds the one before', () => {
-    const state = applyAll(spec, [point(899, 'a'), point(899, 'b', 1, 'x', 1), point(900, 'c'), point(1000, 'd')])
-    expect(pointCount(state)).toBe(2)
+  it('keeps whole spans of the widest level and folds the points before', () => {
+    const points = [point(899, 'a'), point(899, 'b', 1, 'x', 1), point(900, 'c'), point(1049, 'd')]
+    const state = applyAll(spec, points)
+    expect(pointCount(state)).toBe(4)
     expect(state.folded).toBe(2)
-    expect(spec.partials[0]!.aggregator.result(state.base[0])).toBe(1)
-    expect(state.base[1]).toBeNull()
+    const at = { t: 0, lengthMs: null }
+    expect(spec.partials[0]!.aggregator.result(state.base[0], at)).toBe(1)
+    expect(spec.partials[1]!.aggregator.result(state.base[1], at)).toBe(0)
+    expect(applyAll(spec, [...points.slice(0, 3), point(999, 'e')]).folded).toBe(0)
   })
 
   it('drops old points without a trace where no partial is a lifetime one', () => {
     const windows: UnitSpec = { ...spec, partials: spec.partials.map(partial => ({ ...partial, lifetime: false })) }
     const long = applyAll(windows, [point(1, 'a'), point(2, 'b'), point(1000, 'c')])
-    expect(hex(encodeSection(windows, long))).toBe(hex(encodeSection(windows, applyAll(windows, [point(1000, 'c')]))))
+    expect(hex(encodeSection(windows, long).bytes)).toBe(
+      hex(encodeSection(windows, applyAll(windows, [point(1000, 'c')])).bytes),
+    )
   })
 
   it('orders ids of one time by UTF-8 bytes', () => {
     const state = applyAll(spec, [point(1, '\u{1F600}'), point(1, '\uFFFD'), point(1, 'é'), point(1, 'z')])
-    const ids = decodeSection(spec, encodeSection(spec, state)).points.map(({ id }) => id)
+    const ids = decodeSection(spec, encodeSection(spec, state).bytes).points.map(({ id }) => id)
     expect(ids).toEqual(['z', 'é', '\uFFFD', '\u{1F600}'])
   })
 
@@ -221,71 +275,89 @@ describe('applying points', () => {
   })
 })
 
-describe('tiles', () => {
-  const tiled: UnitSpec = { ...spec, tileMs: 20 }
+describe('blocks', () => {
   const burst = (from: number, count: number): Point[] =>
-    Array.from({ length: count }, (_, index) => point(from + (index % 20), `i${index}`))
+    Array.from({ length: count }, (_, index) => point(from + index, `i${index}`))
 
-  it('are stored once their end reaches newest − lateness, with enough points', () => {
-    const points = burst(100, TILE_MIN_POINTS)
-    expect(applyAll(tiled, [...points, point(129, 'z')]).tiles).toEqual([])
-    expect(applyAll(tiled, [...points, point(130, 'z')]).tiles).toMatchObject([{ startMs: 100, first: 0, end: 16 }])
-    expect(applyAll(tiled, [...points.slice(1), point(130, 'z')]).tiles).toEqual([])
+  it('leave memory with an encoding and come back for a late point', () => {
+    const state = applyAll(spec, [...burst(1000, 8), point(1050, 'z')])
+    const { blocks, levels } = encodeSection(spec, state)
+    const id = blockIdAt(spec.layout, 1, 1000)
+    expect(blocks.map(block => block.id)).toEqual([blockIdAt(spec.layout, 0, 1000), id, DIRECTORY_BLOCK])
+    expect(levels).toBe(0x8003)
+    expect(pointCount(state)).toBe(9)
+    expect(state.points.map(p => p.id)).toEqual(['z'])
+    expect(blocksForPoint(spec, state, 1039)).toEqual([])
+    expect(blocksForPoint(spec, state, 1045)).toEqual([id])
+    expect(() => applyPoint(spec, state, point(1045, 'late'))).toThrow(`its block ${id} is not in memory`)
+    addBlock(spec, state, id, blocks[1]!.bytes)
+    expect(blocksForPoint(spec, state, 1045)).toEqual([])
+    expect(applyPoint(spec, state, point(1045, 'late'))).toBe('added')
+    expect(encodeSection(spec, state).blocks.map(block => block.id)).toEqual([id, DIRECTORY_BLOCK])
   })
 
-  it('go when their start leaves the retention, and are the same before the epoch', () => {
-    const points = burst(-40, 40)
-    const closing = [...points, point(-10, 'x')]
-    expect(applyAll(tiled, closing).tiles).toMatchObject([{ startMs: -40 }])
-    expect(applyAll(tiled, [...points, point(60, 'z')]).tiles).toMatchObject([{ startMs: -40 }])
-    expect(applyAll(tiled, [...closing, point(60, 'z')]).tiles).toMatchObject([{ startMs: -40 }])
-    expect(applyAll(tiled, [...closing, point(61, 'z')]).tiles).toEqual([])
+  it('refuse bytes of another block and of a head', () => {
+    const state = applyAll(spec, [...burst(1000, 8), point(1050, 'z')])
+    const { bytes, blocks } = encodeSection(spec, state)
+    const id = blockIdAt(spec.layout, 1, 1000)
+    expect(() => addBlock(spec, state, id, bytes)).toThrow('the bytes are not those of a block')
+    expect(() => decodeSection(spec, blocks[0]!.bytes)).toThrow('the bytes are not those of a head')
+    const other = applyAll(spec, [...burst(2000, 8), point(2050, 'z')])
+    const others = encodeSection(spec, other).blocks
+    expect(() => addBlock(spec, state, id, others[1]!.bytes)).toThrow(`block ${id} starts at 2000, not at 1000`)
   })
 
-  it('keep their rows while older points leave memory', () => {
-    const points = Array.from({ length: 1000 }, (_, index) => point(Math.floor(index / 2), `i${index % 2}`, index))
-    const state = emptySection(tiled)
-    let compactions = 0
-    for (const [index, one] of points.entries()) {
-      const { shift } = state
-      applyPoint(tiled, state, one)
-      compactions += state.shift > shift ? 1 : 0
-      if (index % 7 !== 0 && state.shift === shift) continue
-      const told = `after ${index}`
-      expect(textOfValues(observed(tiled, state)), told).toBe(textOfValues(defined(tiled, points.slice(0, index + 1))))
-    }
-    expect(compactions).toBeGreaterThanOrEqual(3)
-    expect(state.tiles.length).toBeGreaterThanOrEqual(3)
+  it('hold as many points as fall into one instant', () => {
+    const many = 300_000
+    const state = emptySection(spec)
+    for (let index = 0; index < many; index++) applyPoint(spec, state, point(1000, String(many + index)))
+    applyPoint(spec, state, point(1060, 'z'))
+    const { blocks } = encodeSection(spec, state)
+    expect(pointCount(state)).toBe(many + 1)
+    expect(state.points.length).toBe(1)
+    for (const { id, bytes } of blocks.toReversed()) if (id !== DIRECTORY_BLOCK) addBlock(spec, state, id, bytes)
+    expect(state.points.length).toBe(many + 1)
   })
 
-  it('have a width that follows from the windows alone', () => {
-    const hour = 3_600_000
-    expect(
-      [[], [0], [63_999], [64_000], [hour], [24 * hour, hour], [7 * 24 * hour, 0], [3650 * 24 * hour]].map(tileMsFor),
-    ).toEqual([0, 0, 0, 1000, 30_000, hour / 4, 2 * hour, 24 * hour])
+  it('are dropped by level once their widest span has left the retention', () => {
+    const state = applyAll(spec, [...burst(1000, 8), point(1050, 'z')])
+    encodeSection(spec, state)
+    applyPoint(spec, state, point(1149, 'y'))
+    expect(encodeSection(spec, state).drops.every(drop => drop.belowIndex <= 1000 / 10)).toBe(true)
+    applyPoint(spec, state, point(1150, 'x'))
+    expect(encodeSection(spec, state).drops).toEqual([
+      { level: 0, belowIndex: 105 },
+      { level: 1, belowIndex: 21 },
+      { level: 15, belowIndex: 1 },
+    ])
+    expect(encodeSection(spec, state).drops).toEqual([])
+  })
+})
+
+describe('layouts', () => {
+  const hour = 3_600_000
+  const day = 24 * hour
+  const widths = (retentionMs: number): readonly number[] => layoutFor(retentionMs).levelsMs
+
+  it('follow from the retention alone', () => {
+    expect([0, 1000, 10 * 60_000, 2 * hour, 2 * day, 31 * day, 401 * day].map(ms => widths(ms).at(-1))).toEqual([
+      1000,
+      1000,
+      60_000,
+      600_000,
+      6 * hour,
+      day,
+      8 * day,
+    ])
+    expect(widths(2 * hour)).toEqual([1, 10, 100, 1000, 10_000, 60_000, 600_000])
   })
 })
 
 describe('encoded sections', () => {
-  const bytes = encodeSection(spec, applyAll(spec, [point(1, 'a'), point(2, 'b', null, null)]))
-
-  it('keep the layout of version 1', () => {
-    const points = [point(1, 'a'), point(150, 'b'), point(160, 'c', null, null, 2)]
-    const layout = [
-      '01000200 82000000 0000000000006440 000000000000f03f 02000000 00000000 48000000 56000000 79000000 82000000',
-      '58000000 6a000000',
-      '0000000000c06240 0000000000006440',
-      '00000000 01000000 02000000 6263',
-      '03 02',
-      '01 000000000000f03f 0000000000000000 02',
-      '01 00000000 01000000 01000000 02 78',
-      '01000000 01000000 01',
-    ]
-    expect(hex(encodeSection(spec, applyAll(spec, points)))).toBe(layout.join('').replaceAll(' ', ''))
-  })
+  const { bytes } = encodeSection(spec, applyAll(spec, [point(1, 'a'), point(2, 'b', null, null)]))
 
   it('refuse another version by its number, cut bytes, and another unit', () => {
-    expect(() => decodeSection(spec, Uint8Array.from([2, ...bytes.subarray(1)]))).toThrow(/section of version 2; this/)
+    expect(() => decodeSection(spec, Uint8Array.from([1, ...bytes.subarray(1)]))).toThrow(/section of version 1; this/)
     expect(() => decodeSection(spec, new Uint8Array())).toThrow(RangeError)
     expect(() => decodeSection(spec, bytes.subarray(0, bytes.length - 1))).toThrow(/it was cut or joined/)
     expect(() => decodeSection(spec, bytes.subarray(0, 9))).toThrow(/it was cut or joined/)
@@ -295,13 +367,13 @@ describe('encoded sections', () => {
   it('are read wherever they lie in a larger buffer', () => {
     const wide = new Uint8Array(bytes.length + 6)
     wide.set(bytes, 3)
-    expect(encodeSection(spec, decodeSection(spec, wide.subarray(3, 3 + bytes.length)))).toEqual(bytes)
+    expect(encodeSection(spec, decodeSection(spec, wide.subarray(3, 3 + bytes.length))).bytes).toEqual(bytes)
   })
 
   it('refuse cells that are not of their column', () => {
     const encoded = (columns: UnitSpec['columns'], cell: Point['cells'][number]): Uint8Array => {
       const one: UnitSpec = { ...spec, columns, filterCount: 0, partials: [] }
-      return encodeSection(one, applyAll(one, [{ time: 1, id: 'a', cells: [cell], mask: 0 }]))
+      return encodeSection(one, applyAll(one, [{ time: 1, id: 'a', cells: [cell], mask: 0 }])).bytes
     }
     expect(() => encoded([{ kind: 'int64' }], 2n ** 63n)).toThrow(/an int64, not bigint 9223372036854775808/)
     expect(() => encoded([{ kind: 'int64' }], 1)).toThrow(RangeError)
@@ -316,7 +388,9 @@ describe('encoded sections', () => {
     const dice = diceOf(7)
     const wide = caseOf(12, false).spec
     const points = Array.from({ length: 50 }, (_, index) => pointOf(dice, wide, index, `é${index}`))
-    const state = applyAll({ ...wide, retentionMs: 1000 }, points)
-    expect(decodeSection(wide, encodeSection(wide, state)).points).toEqual(points)
+    const layout = { levelsMs: [1000], leafPoints: 1000, blockPoints: 1000 }
+    const unit: UnitSpec = { ...wide, retentionMs: 1000, edgeMs: 0, rawMs: 1000, layout }
+    const state = applyAll(unit, points)
+    expect(decodeSection(unit, encodeSection(unit, state).bytes).points).toEqual(points)
   })
 })

@@ -1,12 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import {
-  applyPoint,
-  emptySection,
-  encodeSection,
-  makeAggregator,
-  prepareReads,
-  readUnit,
-} from '../../features/kernel/index.ts'
+import { applyPoint, emptySection, encodeSection, makeAggregator, prepareReads } from '../../features/kernel/index.ts'
+import type { UnitAnswer } from '../../features/kernel/index.ts'
 import type {
   Aggregator,
   FeatureRead,
@@ -25,6 +19,7 @@ const last = makeAggregator('last', {}, { kind: 'int' })
 const partial = (aggregator: Aggregator, column: number, filter = -1): PartialSpec => ({
   aggregator,
   column,
+  by: -1,
   filter,
   lifetime: true,
 })
@@ -37,7 +32,9 @@ const spec: UnitSpec = {
   latenessMs: 10,
   horizonMs: 20,
   retentionMs: 170,
-  tileMs: 0,
+  edgeMs: 0,
+  rawMs: 170,
+  layout: { levelsMs: [1000], leafPoints: 128, blockPoints: 1000 },
 }
 const [COUNT, SUM, LAST, COUNT_FILTERED, COUNT_VALUES] = [0, 1, 2, 3, 4]
 
@@ -51,12 +48,26 @@ const point = (time: number, id: string, value: number | null = 1, mask = 0): Po
 function section(points: readonly Point[], unit: UnitSpec = spec): Uint8Array {
   const state = emptySection(unit)
   for (const one of points) applyPoint(unit, state, one)
-  return encodeSection(unit, state)
+  return encodeSection(unit, state).bytes
+}
+
+/** Reads sections that are whole in their heads. */
+function readUnit(
+  unit: UnitSpec,
+  reads: readonly FeatureRead[],
+  sections: readonly Uint8Array[],
+  t: number,
+  self: Point | null,
+): UnitAnswer {
+  const stored = sections.map(bytes => ({ bytes, blocks: new Map<number, Uint8Array>() }))
+  const answer = prepareReads(unit, reads).fromBytes(stored, t, self)
+  if ('missing' in answer) throw new Error(`missing blocks ${answer.missing.join(', ')}`)
+  return answer
 }
 
 const sliding = (at: number, lengthMs: number, delayMs = 0, include: Include = 'current'): FeatureRead => ({
   partial: at,
-  window: { kind: 'sliding', lengthMs, delayMs },
+  window: { kind: 'sliding', lengthMs, delayMs, edgeMs: 0 },
   include,
   whenEmpty: null,
 })
@@ -185,23 +196,6 @@ describe('the event being scored', () => {
   })
 })
 
-describe('tiles', () => {
-  const tiled: UnitSpec = { ...spec, tileMs: 20 }
-  const busy = Array.from({ length: 200 }, (_, index) => point(900 + Math.floor(index / 2), `i${index % 2}`, index))
-
-  it('give what raw points give, at every instant and for every event left out', () => {
-    const includes: readonly Include[] = ['current', 'excludeSelf', 'excludeInstant']
-    const reads = includes.flatMap(i => [sliding(SUM, 100, 0, i), sliding(SUM, 37, 20, i), lifetime(LAST, 0, i)])
-    const [fast, plain] = [section(busy, tiled), section(busy)]
-    expect(fast.length).toBeGreaterThan(plain.length)
-    for (let t = 979; t < 1130; t++) {
-      for (const self of [null, busy[t % 200]!, point(t, 'new', 5)]) {
-        expect(readUnit(tiled, reads, [fast], t, self)).toEqual(readUnit(spec, reads, [plain], t, self))
-      }
-    }
-  })
-})
-
 describe('aggregators that need the total order', () => {
   const text: Aggregator<string> = {
     name: 'text',
@@ -216,8 +210,7 @@ describe('aggregators that need the total order', () => {
   }
   const unit: UnitSpec = {
     ...spec,
-    tileMs: 20,
-    partials: [{ aggregator: text, column: 0, filter: -1, lifetime: false }],
+    partials: [{ aggregator: text, column: 0, by: -1, filter: -1, lifetime: false }],
   }
 
   it('are given the points of all partitions in it, cells deciding between equal events', () => {
@@ -233,7 +226,7 @@ describe('aggregators that need the total order', () => {
     expect(values('excludeInstant', null)).toMatchObject({ values: ['10a1 10b1 10b2 20c1 ', '20c1 '] })
   })
 
-  it('see tiled points one by one', () => {
+  it('see many points one by one', () => {
     const points = Array.from({ length: 40 }, (_, index) => point(index, 'x', index))
     const answer = readUnit(unit, [sliding(0, 100)], [section(points, unit)], 39, null)
     expect(answer).toMatchObject({ values: [points.map(p => `${p.time}x${p.time} `).join('')] })
@@ -249,7 +242,7 @@ describe('reads that do not fit their unit', () => {
   it('are refused with the numbers that clash', () => {
     expect(() => prepareReads(spec, [sliding(9, 100)])).toThrow('read 0: partial 9 of a unit that has 5')
     expect(() => prepareReads(spec, [sliding(0, 1), sliding(0, 101, 50)])).toThrow(
-      /read 1: a window of 101 ms .* 170 ms/,
+      /read 1: a window that reaches 151 ms back .* 170 ms/,
     )
     expect(() => prepareReads(spec, [lifetime(0, 151)])).toThrow(RangeError)
     const windowsOnly: UnitSpec = { ...spec, partials: [{ ...spec.partials[0]!, lifetime: false }] }

@@ -53,7 +53,7 @@ const payment: SourcePlan = {
   ],
 }
 
-const plan: Plan = { format: 1, hash: 'h', sources: [payment], entities: [], groups: [], services: [] }
+const plan: Plan = { format: 1, hash: 'h', sources: [payment], unions: [], entities: [], groups: [], services: [] }
 
 const MARCH = Date.UTC(2024, 2, 31, 23, 59, 59, 999)
 

@@ -1,146 +1,25 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import * as cards from '../../features/cards/index.ts'
-import { derived, entity, event, group, policy, service, t } from '../../features/define/index.ts'
+import {
+  derived,
+  entity,
+  event,
+  group,
+  lastEvents,
+  policy,
+  service,
+  session,
+  t,
+  tumbling,
+} from '../../features/define/index.ts'
 import { canonicalJson } from '../../features/plan/canonical.ts'
-import { compileProject, requestKeyField } from '../../features/plan/compile.ts'
-import type { Project } from '../../features/plan/compile.ts'
+import { compileProject, requestKeyFields } from '../../features/plan/compile.ts'
+import { eventSource } from '../../features/plan/group-source.ts'
 import { hashOf } from '../../features/plan/hash.ts'
 import { renderPlan } from '../../features/plan/render.ts'
 import { decide } from '../../features/policy/index.ts'
 import { projectOf } from './source.ts'
-
-const base = {
-  names: { source: 'payment', entity: 'card', group: 'activity', feature: 'f' },
-  topic: 'payments',
-  lateness: '1d',
-  readBack: '5m',
-  partitions: 4,
-  amountScale: 2,
-  extraField: false,
-  optionalNote: false,
-  key: 'card',
-  maxAge: '1m',
-  description: '',
-  feature: { window: '7d', bound: 1000, family: 'sum', where: 100, delay: '0s', include: 'current', whenEmpty: 0 },
-}
-type Setup = typeof base
-
-/** One project with one feature, all of whose parts can be varied. */
-function build(setup: Setup): Project {
-  const { names, feature: f } = setup
-  const source = event(names.source, {
-    topic: setup.topic,
-    id: 'id',
-    time: 'at',
-    lateness: setup.lateness as '1d',
-    readBack: setup.readBack as '1d',
-    partitions: setup.partitions,
-    description: setup.description,
-    fields: {
-      id: t.string({ description: setup.description }),
-      at: t.timestamp(),
-      card: t.string(),
-      other: t.string(),
-      amount: t.decimal(setup.amountScale),
-      note: (setup.optionalNote ? t.optional(t.string()) : t.string()) as ReturnType<typeof t.string>,
-      ...(setup.extraField ? { extra: t.int() } : {}),
-    },
-  })
-  const of = entity(names.entity, { key: 'card', description: setup.description })
-  const g = group(
-    names.group,
-    { entity: of, source, key: setup.key as 'card', maxAge: setup.maxAge as '1m', description: setup.description },
-    e => {
-      const options = {
-        where: e.amount.gt(f.where),
-        delay: f.delay as '1d',
-        include: f.include as 'current',
-        description: setup.description,
-      }
-      const window = f.window as '7d'
-      const made = {
-        sum: e.sum(e.amount, window, options),
-        mean: e.mean(e.amount, window, { ...options, whenEmpty: f.whenEmpty }),
-        distinct: e.distinct(e.note, window, { ...options, bound: f.bound }),
-      }
-      return { [names.feature]: made[f.family as 'sum'] }
-    },
-  )
-  return projectOf({ g })
-}
-
-interface Hashes {
-  readonly state: string
-  readonly definition: string
-  readonly plan: string
-}
-
-function hashes(change: (setup: Setup) => void, start: (setup: Setup) => void = () => undefined): Hashes {
-  const setup = structuredClone(base)
-  start(setup)
-  change(setup)
-  const { plan } = build(setup)
-  const feature = plan.groups[0]?.features[0]
-  if (feature === undefined) throw new Error('no feature')
-  return { state: feature.stateHash, definition: feature.definitionHash, plan: plan.hash }
-}
-
-describe('the hashes of a feature', () => {
-  const mean = (setup: Setup): void => void (setup.feature.family = 'mean')
-  const distinct = (setup: Setup): void => void (setup.feature.family = 'distinct')
-  const same = hashes(() => undefined)
-
-  it.each<[string, (setup: Setup) => void, ((setup: Setup) => void)?]>([
-    ['the topic', s => (s.topic = 'other')],
-    ['lateness', s => (s.lateness = '2d')],
-    ['the type of a field it uses', s => (s.amountScale = 3)],
-    ['the key field', s => (s.key = 'other')],
-    ['the window', s => (s.feature.window = '8d')],
-    ['a window without end', s => (s.feature.window = 'lifetime')],
-    ['the filter', s => (s.feature.where = 101)],
-    ['the delay', s => (s.feature.delay = '1d')],
-    ['the aggregator', s => (s.feature.family = 'mean')],
-    ["the aggregator's parameters", s => (s.feature.bound = 999), distinct],
-  ])('change all with %s', (_what, change, start) => {
-    const before = hashes(() => undefined, start)
-    const after = hashes(change, start)
-    expect(after.state).not.toBe(before.state)
-    expect(after.definition).not.toBe(before.definition)
-    expect(after.plan).not.toBe(before.plan)
-  })
-
-  it.each<[string, (setup: Setup) => void, ((setup: Setup) => void)?]>([
-    ['include', s => (s.feature.include = 'excludeSelf')],
-    ['whenEmpty', s => (s.feature.whenEmpty = 1), mean],
-    ['maxAge', s => (s.maxAge = '2m')],
-  ])('keep the state with another %s, which is another definition', (_what, change, start) => {
-    const before = hashes(() => undefined, start)
-    const after = hashes(change, start)
-    expect(after.state).toBe(before.state)
-    expect(after.definition).not.toBe(before.definition)
-    expect(after.plan).not.toBe(before.plan)
-  })
-
-  it.each<[string, (setup: Setup) => void]>([
-    ['names', s => (s.names = { source: 's2', entity: 'e2', group: 'g2', feature: 'f2' })],
-    ['descriptions', s => (s.description = 'new words')],
-    ['partitions', s => (s.partitions = 8)],
-    ['readBack', s => (s.readBack = '1h')],
-    ['fields it does not use', s => (s.extraField = true)],
-    ['optional fields it does not use', s => (s.optionalNote = true)],
-  ])('are not concerned with %s, only the plan is', (_what, change) => {
-    const after = hashes(change)
-    expect(after.state).toBe(same.state)
-    expect(after.definition).toBe(same.definition)
-    expect(after.plan).not.toBe(same.plan)
-  })
-
-  it('are the same for a default that is spelled out', () => {
-    expect(hashes(s => (s.feature.bound = 1000), distinct)).toEqual(hashes(() => undefined, distinct))
-    expect(same.state).toMatch(/^[0-9a-f]{64}$/)
-  })
-})
 
 const payment = event('payment', {
   topic: 'payments',
@@ -245,12 +124,13 @@ describe('a project', () => {
   it('knows which field of the request names the entity of a group', () => {
     const [pay, seen] = plan.sources
     const [byCard, byShop] = plan.groups
-    const shopEntity = plan.entities[1]
-    if (!pay || !seen || !byCard || !byShop) throw new Error('incomplete')
-    expect(requestKeyField(byCard, pay, plan.entities[0])).toBe('card')
-    expect(requestKeyField(byShop, pay, shopEntity)).toBe('shop')
-    expect(requestKeyField(byShop, seen, shopEntity)).toBe('site')
-    expect(requestKeyField(byCard, seen, plan.entities[0])).toBe(null)
+    const [cardEntity, shopEntity] = plan.entities
+    if (!pay || !seen || !byCard || !byShop || !cardEntity || !shopEntity) throw new Error('incomplete')
+    const found = (fields: readonly string[]) => ({ fields, missing: [] })
+    expect(requestKeyFields(byCard, eventSource(pay), pay, cardEntity)).toEqual(found(['card']))
+    expect(requestKeyFields(byShop, eventSource(seen), pay, shopEntity)).toEqual(found(['shop']))
+    expect(requestKeyFields(byShop, eventSource(seen), seen, shopEntity)).toEqual(found(['site']))
+    expect(requestKeyFields(byCard, eventSource(pay), seen, cardEntity).missing).toEqual(['card'])
   })
 
   it('has service hashes that cover code, features and request', () => {
@@ -298,12 +178,12 @@ describe('a project', () => {
       entity shop by shop
 
       group activity of card by card from payment, stale after 1m
-        spend_1d  sum(amount) where ((amount > 0.5 and shop in [1, 2]) or not amount is null)  1d                     number                            state #  definition #
-        mean_1d   mean(amount)                                                                 90m       excludeSelf  number (empty: 0)                 state #  definition #  Usual amount
-        last_e    last(e)                                                                      lifetime               readonly number[] (empty: [0,0])  state #  definition #
+        spend_1d  sum(amount) where ((amount > 0.5 and shop in [1, 2]) or not amount is null)  1d        sql               number                            state #  definition #
+        mean_1d   mean(amount)                                                                 90m       sql  excludeSelf  number (empty: 0)                 state #  definition #  Usual amount
+        last_e    last(e)                                                                      lifetime  sql               readonly number[] (empty: [0,0])  state #  definition #
 
       group visits of shop by site from visit, stale after 30s
-        n  count() where site starts with "a"  30s, delay 7d  number  state #  definition #
+        n  count() where site starts with "a"  30s, delay 7d  sql  number  state #  definition #
 
       service fraud for payment
         groups   activity, visits
@@ -312,6 +192,47 @@ describe('a project', () => {
         policy   rules #: approve < decline
         definition #, code #
       "
+    `)
+  })
+
+  it('shows every window and parameter, and how it is computed offline', () => {
+    const all = group('all', { entity: card, source: payment }, e => ({
+      a: e.count('7d', { edge: '1h', delay: '1d' }),
+      b: e.count(tumbling('1d')),
+      c: e.count(tumbling('1d', { lookback: 1 })),
+      d: e.count(session('30m')),
+      e: e.count(lastEvents(10, { within: '7d' })),
+      f: e.count(lastEvents(10)),
+      g: e.decayedSum(e.amount, '1h'),
+      h: e.argMax(e.shop, e.amount, '90s'),
+      i: e.histogram(e.amount, [0.5, 10], '1d', { where: e.shop.gt(5) }),
+      j: e.quantile(e.amount, 0.9, '1d'),
+      k: e.topK(e.shop, 3, session('1h', { maxLength: '2h' })),
+      l: e.categoryHistogram(e.card, ['a', 'b c'], 'lifetime'),
+    }))
+    const text = renderPlan(projectOf({ all }).plan)
+    const lines = text.slice(text.indexOf('group all')).split('\n').slice(1)
+    const shown = lines.map(line =>
+      line
+        .replace(/ +state .*$/, '')
+        .replaceAll(/ {2,}/g, '  ')
+        .trim(),
+    )
+    expect(shown.filter(line => line !== '')).toMatchInlineSnapshot(`
+      [
+        "a  count()  7d, edge 1h, delay 1d  sql  number",
+        "b  count()  tumbling 1d  sql  number",
+        "c  count()  tumbling 1d, 1 back  sql  number",
+        "d  count()  session 30m, at most 1d  sql  number",
+        "e  count()  last 10 events within 7d  sql  number",
+        "f  count()  last 10 events  sql  number",
+        "g  decayedSum(amount, halfLifeMs: 1h)  decay 1h  sql  number",
+        "h  argMax(shop, amount)  90s  sql  number | null",
+        "i  histogram(amount, edges: [0.5, 10]) where shop > 5  1d  sql  readonly number[]",
+        "j  quantile(amount, error: 0.01, buckets: 2048, q: 0.9)  1d  kernel  number | null",
+        "k  topK(shop, bound: 1000, k: 3)  session 1h, at most 2h  kernel  readonly (readonly [number, number])[]",
+        "l  categoryHistogram(card, categories: [a, b c])  lifetime  sql  readonly number[]",
+      ]
     `)
   })
 

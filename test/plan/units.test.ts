@@ -1,80 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { entity, event, group, t } from '../../features/define/index.ts'
+import { lastEvents, session, tumbling } from '../../features/define/index.ts'
+import type { WindowLength } from '../../features/define/index.ts'
+import { prepareReads, reachOf } from '../../features/kernel/index.ts'
 import { decodeFields } from '../../features/plan/event.ts'
 import type { Plan } from '../../features/plan/plan.ts'
 import { EMPTY_CATALOGUE, bindPlan, placePlan } from '../../features/plan/units.ts'
-import type { BoundFeature, Catalogue, CatalogueUnit, TopicStanding } from '../../features/plan/units.ts'
-import { projectOf } from './source.ts'
-
-interface Wish {
-  readonly name?: string
-  readonly family?: 'count' | 'sum' | 'last'
-  readonly window?: '5m' | '1h' | 'lifetime'
-  /** Only amounts above this. */
-  readonly above?: number
-  readonly night?: boolean
-  readonly delay?: '0s' | '1h'
-  readonly include?: 'current' | 'excludeSelf'
-  readonly description?: string
-}
-
-interface Setup {
-  readonly card?: readonly Wish[]
-  readonly shop?: readonly Wish[]
-  readonly lateness?: '1m' | '1d'
-  readonly readBack?: '5m' | '2d'
-  readonly night?: 'boolean' | 'int' | 'absent'
-  readonly shopName?: string
-}
-
-const FIELDS = { id: t.string(), at: t.timestamp(), card: t.string(), shop: t.string(), amount: t.decimal(2) }
-const NIGHTLY = { ...FIELDS, night: t.boolean() }
-const INT_NIGHTLY = { ...FIELDS, night: t.int() } as unknown as typeof NIGHTLY
-
-/** A plan over one event, with a group of features for each of two entities. */
-function planOf(setup: Setup): Plan {
-  const night = setup.night ?? 'boolean'
-  const payment = event('payment', {
-    topic: 'payments',
-    id: 'id',
-    time: 'at',
-    key: 'card',
-    partitions: 2,
-    lateness: setup.lateness ?? '1m',
-    readBack: setup.readBack ?? '5m',
-    fields: night === 'absent' ? (FIELDS as typeof NIGHTLY) : night === 'int' ? INT_NIGHTLY : NIGHTLY,
-  })
-  const definitions: Record<string, unknown> = { payment }
-  const wishes = { card: setup.card ?? [], [setup.shopName ?? 'shop']: setup.shop ?? [] }
-  for (const [name, list] of Object.entries(wishes)) {
-    if (list.length === 0) continue
-    const key = name === 'card' ? 'card' : 'shop'
-    const of = entity(name, { key })
-    definitions[name] = group(`${name}_activity` as 'card_activity', { entity: of, source: payment }, e =>
-      Object.fromEntries(
-        list.map((wish, index) => {
-          const { window = '5m', above, night: atNight, name: _name, family: _family, ...options } = wish
-          const where = atNight === true ? e.field('night').isTrue() : above === undefined ? null : e.amount.gt(above)
-          const all = where === null ? options : { ...options, where }
-          const made = {
-            count: () => e.count(window, all),
-            sum: () => e.sum(e.amount, window, all),
-            last: () => e.last(e.shop, window, all),
-          }[wish.family ?? 'count']()
-          return [wish.name ?? `f${index}`, made]
-        }),
-      ),
-    )
-  }
-  return projectOf(definitions).plan
-}
-
-function standing(end: number): ReadonlyMap<string, TopicStanding> {
-  return new Map([['payment', { incarnation: 'life-1', startOffsets: [3, 5], endOffsets: [end, end + 1] }]])
-}
-
-const unitsOf = (catalogue: Catalogue): readonly CatalogueUnit[] => catalogue.revisions.flatMap(r => r.units)
+import type { BoundFeature, Catalogue } from '../../features/plan/units.ts'
+import { planOf, standing, unitsOf } from './wishes.ts'
+import type { Setup, Wish } from './wishes.ts'
 
 function featureOf(plan: Plan, catalogue: Catalogue, groupName: string, name: string): BoundFeature {
   const found = bindPlan(plan, catalogue)
@@ -197,8 +131,18 @@ describe('placing a plan in units', () => {
 const wishes = fc.uniqueArray(
   fc.record({
     name: fc.constantFrom('a', 'b', 'c', 'd', 'e'),
-    family: fc.constantFrom('count', 'sum', 'last'),
-    window: fc.constantFrom('5m', '1h', 'lifetime'),
+    family: fc.constantFrom('count', 'sum', 'last', 'argMax', 'gapStd'),
+    window: fc.constantFrom<WindowLength>(
+      '5m',
+      '1h',
+      'lifetime',
+      tumbling('1h'),
+      tumbling('1d', { lookback: 3 }),
+      session('5m', { maxLength: '1h' }),
+      session('5m', { maxLength: '2h' }),
+      lastEvents(3),
+      lastEvents(3, { within: '1h' }),
+    ),
     above: fc.constantFrom(1, 2, 3),
     delay: fc.constantFrom('0s', '1h'),
     description: fc.constantFrom('', 'x'),
@@ -247,14 +191,20 @@ describe('any sequence of plans', () => {
               used.add(unit.id)
               const stored = unitsOf(catalogue).find(each => each.id === unit.id)
               expect(stored?.covers).toContain(feature.stateHash)
-              expect([unit.entity, stored?.keyField]).toEqual([of.entity, of.keyField])
+              expect([unit.entity, stored?.keyFields]).toEqual([of.entity, of.keyFields])
               const partial = unit.spec.partials[read.partial]
-              expect(stored?.partials[read.partial]).toMatchObject({ input: feature.input, where: feature.where })
-              if (feature.window.kind === 'lifetime') expect(partial?.lifetime).toBe(true)
-              else {
-                const reach = feature.window.lengthMs + feature.window.delayMs + unit.spec.horizonMs
-                expect(unit.spec.retentionMs).toBeGreaterThanOrEqual(reach)
-              }
+              const { input, by, where, window } = feature
+              expect(stored?.partials[read.partial]).toMatchObject({ input, by, where })
+              expect(partial?.aggregator.inner !== undefined).toBe(
+                window.kind === 'session' || window.kind === 'lastEvents',
+              )
+              if (window.kind === 'lifetime') expect(partial?.lifetime).toBe(true)
+              expect(unit.spec.retentionMs).toBeGreaterThanOrEqual(reachOf(window) + unit.spec.horizonMs)
+              expect(unit.spec.rawMs).toBeGreaterThanOrEqual(window.delayMs + unit.spec.horizonMs)
+              if (unit.spec.edgeMs > 0) {
+                expect(window.kind).toBe('tumbling')
+                expect(window.kind === 'tumbling' && window.lengthMs % unit.spec.edgeMs).toBe(0)
+              } else expect(unit.spec.rawMs).toBe(unit.spec.retentionMs)
               const [source] = plan.sources
               const needed = Math.max(source?.latenessMs ?? 0, source?.readBackMs ?? 0)
               expect(unit.spec.horizonMs).toBeGreaterThanOrEqual(needed)
@@ -262,6 +212,11 @@ describe('any sequence of plans', () => {
             }
           }
           expect(bound.units.map(unit => unit.id)).toEqual([...used].sort((a, b) => a - b))
+          for (const unit of bound.units) {
+            const features = [...bound.groups.values()].flatMap(each => each.features)
+            const reads = features.filter(feature => feature.unit === unit).map(feature => feature.read)
+            expect(() => prepareReads(unit.spec, reads)).not.toThrow()
+          }
         }
       }),
       { numRuns: 150 },

@@ -78,11 +78,11 @@ describe('configuration', () => {
       'server.drainMs': 10_000,
       'worker.maxBatchRecords': 2_000,
       'worker.maxBatchBytes': 8_388_608,
-      'worker.maxCachedSections': 50_000,
+      'worker.maxCachedBytes': 67_108_864,
     })
     for (const { key, doc } of SETTINGS) expect(doc.length, key).toBeGreaterThan(5)
     expect(new Set(SETTINGS.map(setting => environmentName(setting.key))).size).toBe(SETTINGS.length)
-    expect(environmentName('worker.maxCachedSections')).toBe('HEADWATER_WORKER_MAX_CACHED_SECTIONS')
+    expect(environmentName('worker.maxCachedBytes')).toBe('HEADWATER_WORKER_MAX_CACHED_BYTES')
     const config = parsed({})
     for (const { key, initial } of SETTINGS) expect(at(config, key), key).toEqual(initial)
   })

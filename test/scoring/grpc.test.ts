@@ -49,7 +49,15 @@ const handlers: ServerHandlers = {
         : { ok: true, answer },
     ),
   getFeatures: async request => ({
-    features: request.of.kind === 'groups' ? request.of.entities : request.of.event,
+    features:
+      request.of.kind === 'groups'
+        ? Object.fromEntries(
+            Object.entries(request.of.entities).map(([entity, name]) => [
+              entity,
+              typeof name === 'string' ? name : Object.entries(name).flat(),
+            ]),
+          )
+        : request.of.event,
     statuses: request.of.kind === 'groups' ? Object.fromEntries(request.of.groups.map(g => [g, 'fresh' as const])) : {},
     asOfMs: request.asOfMs ?? -1,
     planHash: request.of.kind,
@@ -213,10 +221,11 @@ describe('the other calls', () => {
 
   it('GetFeatures takes groups or a service', async () => {
     const groups = await client.getFeatures({
-      of: { kind: 'groups', groups: ['g'], entities: { card: 'c1' } },
+      of: { kind: 'groups', groups: ['g'], entities: { card: 'c1', card_at_shop: { card: 'c1', shop: '7' } } },
       asOfMs: 5,
     })
-    expect(groups).toEqual({ features: { card: 'c1' }, statuses: { g: 'fresh' }, asOfMs: 5, planHash: 'groups' })
+    const features = { card: 'c1', card_at_shop: ['card', 'c1', 'shop', '7'] }
+    expect(groups).toEqual({ features, statuses: { g: 'fresh' }, asOfMs: 5, planHash: 'groups' })
     const service = await client.getFeatures({ of: { kind: 'service', service: 's', event: { a: 2 } } })
     expect(service).toEqual({ features: { a: 2 }, statuses: {}, asOfMs: -1, planHash: 'service' })
   })

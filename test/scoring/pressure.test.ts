@@ -185,7 +185,7 @@ describe('the ladder', () => {
         read: async keys => {
           const sections = await store.read(keys)
           return sections.map((list, index) =>
-            keys[index]?.includes(':card:')
+            keys[index]?.key.includes(':card:') === true
               ? list.map(section => ({ ...section, bytes: Uint8Array.of(255, 255) }))
               : list,
           )

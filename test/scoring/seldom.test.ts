@@ -32,7 +32,9 @@ describe('warnings that every request gives', () => {
       store: changed(store, {
         read: async keys =>
           (await store.read(keys)).map((list, index) =>
-            keys[index]?.includes(':card:') ? list.map(section => ({ ...section, bytes: unreadable })) : list,
+            keys[index]?.key.includes(':card:') === true
+              ? list.map(section => ({ ...section, bytes: unreadable }))
+              : list,
           ),
       }),
     }))

@@ -121,21 +121,25 @@ export const manifest: ModelManifest = {
   checksums: {},
 }
 
-/** The tests' definitions, compiled and bound to units on fresh topics. */
-export function compileWorld(): { readonly bound: BoundPlan; readonly services: ReadonlyMap<string, ServiceCode> } {
-  const exports = {
-    payment,
-    profile,
-    card,
-    shop,
-    cardActivity,
-    shopActivity,
-    shopProfile,
-    overMean,
-    rules,
-    scored,
-    plain,
-  }
+const DEFINITIONS = {
+  payment,
+  profile,
+  card,
+  shop,
+  cardActivity,
+  shopActivity,
+  shopProfile,
+  overMean,
+  rules,
+  scored,
+  plain,
+}
+
+/** Definitions, those above unless others are given, compiled and bound to units on fresh topics. */
+export function compileWorld(exports: Readonly<Record<string, unknown>> = DEFINITIONS): {
+  readonly bound: BoundPlan
+  readonly services: ReadonlyMap<string, ServiceCode>
+} {
   const compiled = compileProject({ definitions: [{ file: 'world.ts', exports }], bundleHashes: { 'world.ts': '0' } })
   if (!compiled.ok) throw new Error(JSON.stringify(compiled.problems, null, 1))
   const { plan, services } = compiled.project
@@ -164,14 +168,15 @@ export interface World {
 
 const NAMESPACE = 'test'
 
-/** Starts a world; `change` may replace parts of the engine's options. */
+/** Starts a world; `change` may replace parts of the engine's options, `exports` the definitions. */
 export async function startWorld(
   change: (options: ScoringOptions) => Partial<ScoringOptions> = () => ({}),
+  exports: Readonly<Record<string, unknown>> = DEFINITIONS,
 ): Promise<World> {
   const folder = mkdtempSync(join(tmpdir(), 'headwater-scoring-'))
   const clock = handClock(NOW)
   const telemetry = collectTelemetry()
-  const { bound, services } = compileWorld()
+  const { bound, services } = compileWorld(exports)
   const store = await openEmbeddedOnlineStore({ path: join(folder, 'online.sqlite'), clock })
   const model = await createOnnxRuntime().load(MODEL_PATH, { inputWidth: 3, scoreOutput: manifest.scoreOutput })
   const models = new Map<string, ServedModel>([['tiny', { manifest, model }]])
@@ -234,9 +239,8 @@ async function feed(
     const next = { offset: events.length - 1, arrivalMs: NOW }
     for (const [id, { state, position }] of states) {
       const shard = shardOf(unit.entity, id)
-      const bytes = encodeSection(unit.spec, state)
       const key = onlineKey(NAMESPACE, unit.entity, id, unit.id)
-      const writes = [{ key, position, bytes, ttlMs: 0 }]
+      const writes = [{ key, position, ...encodeSection(unit.spec, state), base: -1, ttlMs: 0 }]
       const [canary] = (await store.readCanaries(lane, SHARD_COUNT)).slice(shard, shard + 1)
       const [outcome] = await store.flush(lane, [{ shard, expected: canary ?? start, next, writes }])
       if (outcome?.ok !== true) throw new Error(`the flush of ${key} was refused`)

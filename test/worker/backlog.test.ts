@@ -65,7 +65,7 @@ describe('a worker that is never caught up', () => {
       store: watched,
       clock: { nowMs: () => now, monotonicMs: () => now },
       telemetry: { count: () => {}, gauge: () => {}, observeMs: () => {}, log: () => {} },
-      limits: { maxDirtySections: 5_000, maxCachedSections: 5_000, commitIntervalMs: 2_000, maxRecordBytes: 1 << 20 },
+      limits: { maxDirtySections: 5_000, maxCachedBytes: 1 << 26, commitIntervalMs: 2_000, maxRecordBytes: 1 << 20 },
     })
     const cursor = createCursor()
     cursor.next = (await worker.assigned('rides', 0, bounds)) ?? 0

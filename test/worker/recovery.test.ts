@@ -144,7 +144,7 @@ async function stateOf(world: World): Promise<ReadonlyMap<string, Stored>> {
       onlineKey(NAMESPACE, unit.entity, id, unit.id),
     ),
   )
-  const sections = await world.store.read(keys)
+  const sections = await world.store.read(keys.map(key => ({ key, blocks: () => [] })))
   return new Map(
     keys.flatMap((key, index) =>
       (sections[index] ?? []).map(({ partition, position, bytes }): [string, Stored] => [
@@ -173,7 +173,7 @@ async function expected(world: World): Promise<ReadonlyMap<string, Stored>> {
         entry.position = record.offset
       }
       for (const [id, { state, position }] of states) {
-        const hex = Buffer.from(encodeSection(unit.spec, state)).toString('hex')
+        const hex = Buffer.from(encodeSection(unit.spec, state).bytes).toString('hex')
         out.set(`${onlineKey(NAMESPACE, unit.entity, id, unit.id)}|${partition}`, { position, hex })
       }
     }
@@ -370,7 +370,7 @@ async function feed(world: World, partition: number, pick: (bound: number) => nu
   const make = () =>
     workerOver(world, {
       maxDirtySections: 1 + pick(12),
-      maxCachedSections: 1 + pick(12),
+      maxCachedBytes: 2_000 * (1 + pick(12)),
       commitIntervalMs: pick(2) * 5_000,
     })
   let worker = make()

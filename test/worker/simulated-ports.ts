@@ -3,9 +3,11 @@ import type {
   Canary,
   FlushOutcome,
   Lane,
+  LoadKey,
   LoadOutcome,
   OnlineStore,
   Section,
+  SectionWrite,
   ShardFlush,
 } from '../../topology/ports/online-store.ts'
 
@@ -41,8 +43,11 @@ export function createScheduler(pick: (bound: number) => number) {
   }
 }
 
+/** A section with all its blocks; never changed, only replaced. */
+export type StoredSection = Section
+
 interface Image {
-  readonly sections: Map<string, Section>
+  readonly sections: Map<string, StoredSection>
   readonly canaries: Map<string, Canary>
 }
 
@@ -52,6 +57,35 @@ export class Lost extends Error {}
 export interface PlantedBugs {
   readonly noFence?: boolean
   readonly noMaxRegister?: boolean
+  /** Blocks are written although their section is refused. */
+  readonly blocksOfRefused?: boolean
+  /** Blocks are written although the whole flush is fenced. */
+  readonly blocksOfFenced?: boolean
+  /** Blocks that a write leaves alone need not be stored. */
+  readonly noBase?: boolean
+  /** Now and then a section is written without its blocks. */
+  readonly tornFlush?: boolean
+}
+
+const levelOf = (id: number): number => ((id % 16) + 16) % 16
+
+/** What lies beside a section after a write: drops first, then blocks. */
+function blocksAfter(before: StoredSection | undefined, { blocks, drops }: SectionWrite): Map<number, Uint8Array> {
+  const dropped = (id: number): boolean =>
+    drops.some(drop => drop.level === levelOf(id) && (id - drop.level) / 16 < drop.belowIndex)
+  const after = new Map([...(before?.blocks ?? [])].filter(([id]) => !dropped(id)))
+  for (const { id, bytes } of blocks) after.set(id, bytes)
+  return after
+}
+
+/** A section as it is answered: with those of the asked blocks that exist and whose level it has. */
+export function withBlocks(section: StoredSection, ids: readonly number[]): Section {
+  const blocks = new Map<number, Uint8Array>()
+  for (const id of ids) {
+    const bytes = section.blocks.get(id)
+    if (bytes !== undefined && ((section.levels >>> levelOf(id)) & 1) === 1) blocks.set(id, bytes)
+  }
+  return { ...section, blocks }
 }
 
 /**
@@ -62,6 +96,7 @@ export function createSimulatedStore(turn: () => Promise<void>, pick: (bound: nu
   let image: Image = { sections: new Map(), canaries: new Map() }
   const history: Image[] = []
   const faults = { losePercent: 0, failPercent: 0 }
+  const counts = { written: 0, dropped: 0 }
   const sectionKey = (lane: Lane, key: string) => `${key}|${lane.incarnation}|${lane.partition}`
   const canaryKey = (lane: Lane, shard: number) => `${lane.unit}|${lane.incarnation}|${lane.partition}|${shard}`
 
@@ -79,23 +114,42 @@ export function createSimulatedStore(turn: () => Promise<void>, pick: (bound: nu
   }
   function flushShard(lane: Lane, shard: ShardFlush): FlushOutcome {
     const stored = image.canaries.get(canaryKey(lane, shard.shard)) ?? null
+    const blocksOnly = (write: SectionWrite): void => {
+      const old = image.sections.get(sectionKey(lane, write.key))
+      if (old !== undefined)
+        image.sections.set(sectionKey(lane, write.key), { ...old, blocks: blocksAfter(old, write) })
+    }
     if (bugs.noFence !== true && (stored === null || stored.offset < shard.expected.offset)) {
+      if (bugs.blocksOfFenced === true) shard.writes.forEach(blocksOnly)
       return { ok: false, canary: stored }
     }
+    const positionOf = (key: string): number => image.sections.get(sectionKey(lane, key))?.position ?? -1
+    const lost = shard.writes.some(({ key, base }) => base >= 0 && positionOf(key) < base)
+    if (lost && bugs.noBase !== true) return { ok: false, canary: stored }
     let refused = 0
     for (const write of shard.writes) {
       const key = sectionKey(lane, write.key)
       const old = image.sections.get(key)
       if (bugs.noMaxRegister !== true && old !== undefined && old.position >= write.position) {
         refused++
+        if (bugs.blocksOfRefused === true) blocksOnly(write)
         continue
       }
       const { incarnation, partition } = lane
-      image.sections.set(key, { incarnation, partition, position: write.position, bytes: write.bytes })
+      const { position, bytes, levels } = write
+      const blocks = bugs.tornFlush === true && pick(4) === 0 ? (old?.blocks ?? new Map()) : blocksAfter(old, write)
+      for (const id of old?.blocks.keys() ?? []) if (!blocks.has(id)) counts.dropped++
+      counts.written += write.blocks.length
+      image.sections.set(key, { incarnation, partition, position, bytes, levels, blocks })
     }
     const canary = stored !== null && stored.offset > shard.next.offset ? stored : shard.next
     image.canaries.set(canaryKey(lane, shard.shard), canary)
     return { ok: true, canary, refused }
+  }
+  function loadOne(lane: Lane, { key, blocks }: LoadKey): Section | null {
+    const section = image.sections.get(sectionKey(lane, key))
+    if (section === undefined) return null
+    return withBlocks(section, blocks)
   }
   const store: OnlineStore = {
     capabilities: { survivesProcess: true, timeToLive: false },
@@ -120,11 +174,14 @@ export function createSimulatedStore(turn: () => Promise<void>, pick: (bound: nu
       call(() => {
         const canary = image.canaries.get(canaryKey(lane, shard)) ?? null
         if (bugs.noFence !== true && (canary === null || canary.offset < expected.offset)) return { ok: false, canary }
-        return { ok: true, sections: keys.map(key => image.sections.get(sectionKey(lane, key)) ?? null) }
+        return { ok: true, sections: keys.map(key => loadOne(lane, key)) }
       }),
     read: keys =>
       Promise.resolve(
-        keys.map(key => [...image.sections].filter(([k]) => k.startsWith(`${key}|`)).map(([, section]) => section)),
+        keys.map(each => {
+          const found = [...image.sections].filter(([key]) => key.startsWith(`${each.key}|`))
+          return found.map(([, section]) => withBlocks(section, section.levels === 0 ? [] : each.blocks()))
+        }),
       ),
     readDocument: () => Promise.resolve(null),
     writeDocument: () => Promise.resolve(true),
@@ -135,15 +192,17 @@ export function createSimulatedStore(turn: () => Promise<void>, pick: (bound: nu
   return {
     store,
     faults,
-    /** Goes back to an earlier image, losing acknowledged writes. */
-    rollBack: (): void => {
+    /** Blocks written with accepted sections, and blocks dropped. */
+    counts,
+    /** Goes back to an earlier image, losing acknowledged writes: before one of the last writes, or the last so many. */
+    rollBack: (writes?: number): void => {
       if (history.length === 0) return
-      const index = pick(history.length)
+      const index = writes === undefined ? pick(history.length) : Math.max(0, history.length - writes)
       const old = history[index]
       if (old !== undefined) image = { sections: new Map(old.sections), canaries: new Map(old.canaries) }
       history.length = index
     },
-    sections: (): ReadonlyMap<string, Section> => image.sections,
+    sections: (): ReadonlyMap<string, StoredSection> => image.sections,
   }
 }
 
@@ -206,4 +265,31 @@ export function createCursor() {
     },
   }
   return cursor
+}
+
+/**
+ * A store as one owner would see it who does not look at the position that comes with blocks: it is always the one of
+ * the section that this owner loaded or wrote last.
+ */
+export function blindToPositions(store: OnlineStore): OnlineStore {
+  const seen = new Map<string, number>()
+  const nameOf = (lane: Lane, key: string) => `${key}|${lane.partition}`
+  return {
+    ...store,
+    flush: async (lane, shards) => {
+      for (const { writes } of shards) for (const { key, position } of writes) seen.set(nameOf(lane, key), position)
+      return await store.flush(lane, shards)
+    },
+    load: async (lane, shard, expected, keys) => {
+      const outcome = await store.load(lane, shard, expected, keys)
+      if (!outcome.ok) return outcome
+      const sections = outcome.sections.map((section, index) => {
+        const { key, blocks } = keys[index] ?? { key: '', blocks: [] }
+        if (section === null) return null
+        if (blocks.length === 0) seen.set(nameOf(lane, key), section.position)
+        return { ...section, position: seen.get(nameOf(lane, key)) ?? section.position }
+      })
+      return { ok: true, sections }
+    },
+  }
 }

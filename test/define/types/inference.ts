@@ -1,6 +1,17 @@
 import { derived, entity, group, policy, service } from '../../../features/define/index.ts'
 import type { Event, Group, RequestOf, Service, View } from '../../../features/define/index.ts'
-import { cardActivity, holds, login, logins, merchantActivity, payment } from './fixture.ts'
+import {
+  cardActivity,
+  holds,
+  login,
+  logins,
+  merchantActivity,
+  moves,
+  pairMoves,
+  pairRefunds,
+  payment,
+  refund,
+} from './fixture.ts'
 import type { Equal } from './fixture.ts'
 
 type V = View<typeof payment, readonly [typeof cardActivity, typeof merchantActivity]>
@@ -24,6 +35,36 @@ holds<Equal<Card['first_decline'], boolean>>()
 holds<Equal<Card['first_embedding'], readonly number[] | null>>()
 holds<Equal<Card['notes'], readonly string[]>>()
 holds<Equal<Card['merchants_7d'], number>>()
+holds<Equal<Card['payments_today'], number>>()
+holds<Equal<Card['payments_yesterday'], number>>()
+holds<Equal<Card['noted_in_session'], number>>()
+holds<Equal<Card['mean_of_ten'], number>>()
+holds<Equal<Card['spend_year'], number>>()
+holds<Equal<Card['shop_of_dearest'], number | null>>()
+holds<Equal<Card['note_of_dearest'], string>>()
+holds<Equal<Card['dearest'], readonly number[]>>()
+holds<Equal<Card['serials_first'], readonly bigint[]>>()
+holds<Equal<Card['notes_seen'], readonly string[]>>()
+holds<Equal<Card['notes_top'], readonly (readonly [string, number])[]>>()
+holds<Equal<Card['serials_top'], readonly (readonly [bigint, number])[]>>()
+holds<Equal<Card['shops'], readonly (readonly [number, number])[]>>()
+holds<Equal<Card['declines_per'], readonly (readonly [boolean, number])[]>>()
+holds<Equal<Card['amounts'], readonly number[]>>()
+holds<Equal<Card['note_kinds'], readonly number[]>>()
+holds<Equal<Card['p90'], number | null>>()
+holds<Equal<Card['p90_or'], number>>()
+holds<Equal<Card['middle'], number | null>>()
+holds<Equal<Card['recency'], number>>()
+holds<Equal<Card['recent'], number>>()
+holds<Equal<Card['recent_mean'], number | null>>()
+holds<Equal<Card['gaps'], number | null>>()
+holds<Equal<Card['note_gaps'], number>>()
+holds<Equal<Card['streak'], number>>()
+holds<Equal<Card['speed'], number>>()
+holds<Equal<Card['idle'], number | null>>()
+holds<Equal<Card['squares'], bigint>>()
+holds<Equal<Card['direction'], readonly number[] | null>>()
+holds<Equal<Card['direction_or'], readonly number[]>>()
 holds<Equal<Card['declined_1h'], number>>()
 holds<Equal<keyof V, 'request' | 'card_activity' | 'merchant_activity'>>()
 holds<Equal<V['merchant_activity'], { readonly payments_1h: number }>>()
@@ -112,3 +153,16 @@ holds<Equal<typeof deviceLogins, Group<'device_logins', 'login', 'deviceId', { r
 export const anyEvent: Event = payment
 export const anyGroup: Group = cardActivity
 export const anyService: Service = fraud
+
+type Moves = View<typeof refund, readonly [typeof moves, typeof pairMoves]>
+holds<Equal<Moves['moves']['net_1d'], number>>()
+holds<Equal<Moves['moves']['last_merchant'], number | null>>()
+holds<Equal<Moves['pair_moves']['n'], number>>()
+
+/** An event of a union joins its groups whatever its key fields are called; another needs the names of the key. */
+service('on_refund', {
+  request: refund,
+  groups: [moves, pairMoves, pairRefunds],
+  derived: { all: v => v.moves.net_1d + v.pair_moves.n + v.pair_refunds.n },
+})
+service('on_payment', { request: payment, groups: [moves, pairMoves, pairRefunds] })

@@ -1,5 +1,31 @@
-import { derived, entity, event, group, policy, service, t } from '../../../features/define/index.ts'
-import { card, cardActivity, login, logins, merchantActivity, payment, userLogins } from './fixture.ts'
+import {
+  derived,
+  entity,
+  event,
+  group,
+  lastEvents,
+  policy,
+  service,
+  session,
+  t,
+  tumbling,
+  union,
+} from '../../../features/define/index.ts'
+import {
+  card,
+  cardActivity,
+  cardAtMerchant,
+  login,
+  logins,
+  merchantActivity,
+  movement,
+  moves,
+  pairMoves,
+  pairRefunds,
+  payment,
+  refund,
+  userLogins,
+} from './fixture.ts'
 
 const times = { id: t.string(), at: t.timestamp(), maybe: t.optional(t.string()), n: t.double() }
 const basics = { topic: 'x', id: 'id', time: 'at', lateness: '1d', fields: times } as const
@@ -94,7 +120,42 @@ group('g', { entity: card, source: payment }, e => ({
   cc: e.count('1h', { where: e.amount.startsWith('1') }),
   // @ts-expect-error a list of the column's type
   dd: e.count('1h', { where: e.note.in([1]) }),
+  // @ts-expect-error an edge is a duration
+  ee: e.count('7d', { edge: 3600 }),
+  // @ts-expect-error a length is a duration
+  ff: e.count(tumbling('day')),
+  // @ts-expect-error an option of another window
+  gg: e.count(tumbling('1d', { maxLength: '1d' })),
+  // @ts-expect-error a gap is a duration
+  hh: e.count(session(30)),
+  // @ts-expect-error a number of events
+  ii: e.count(lastEvents('10')),
+  // @ts-expect-error a rate has a length to divide by
+  jj: e.rate(session('1h')),
+  // @ts-expect-error the order of events is not kept for ever
+  kk: e.gapStd('lifetime'),
+  // @ts-expect-error a half-life is no window
+  ll: e.decayedCount(tumbling('1d')),
+  // @ts-expect-error argMax goes by a second field
+  mm: e.argMax(e.note, '7d'),
+  // @ts-expect-error a vector has no order to go by
+  nn: e.argMax(e.note, e.embedding, '7d'),
+  // @ts-expect-error a set says how much it keeps
+  oo: e.distinctSet(e.note, '7d'),
+  // @ts-expect-error edges are numbers
+  pp: e.histogram(e.amount, ['1'], '7d'),
+  // @ts-expect-error categories are text
+  qq: e.categoryHistogram(e.note, [1], '7d'),
+  // @ts-expect-error a streak is of truths
+  rr: e.longestStreak(e.amount, '7d'),
+  // @ts-expect-error a vector's empty value is a vector
+  ss: e.vectorMean(e.embedding, '7d', { whenEmpty: 0 }),
+  // @ts-expect-error bound belongs to others
+  tt: e.sum(e.amount, '7d', { bound: 5 }),
 }))
+
+// @ts-expect-error a rate is a number
+group('g', { entity: card, source: payment, eventsPerEntityPerDay: '10' }, e => ({ n: e.count('1d') }))
 
 // @ts-expect-error features are made by aggregators
 group('g', { entity: card, source: payment }, () => ({ a: 5 }))
@@ -106,6 +167,59 @@ group('g', { entity: card, source: payment, key: 'device' }, e => ({ n: e.count(
 group('g', { entity: card, source: payment, key: 'amount' }, e => ({ n: e.count('1d') }))
 // @ts-expect-error an entity, not its name
 group('g', { entity: 'card', source: payment }, e => ({ n: e.count('1d') }))
+
+const cards = { cardId: t.string(), amount: t.decimal(2) }
+const mapped = { cardId: 'card', amount: 'value' } as const
+// @ts-expect-error a name has no capitals
+union('Movement', { fields: cards, from: [{ source: payment }] })
+// @ts-expect-error a union has fields
+union('m', { from: [{ source: payment }] })
+// @ts-expect-error a union is of events, not of their names
+union('m', { fields: cards, from: ['payment'] })
+// @ts-expect-error the refund has no cardId, so `map` is needed
+union('m', { fields: cards, from: [{ source: payment }, { source: refund }] })
+// @ts-expect-error nor an amount
+union('m', { fields: cards, from: [{ source: payment }, { source: refund, map: { cardId: 'card' } }] })
+// @ts-expect-error a field that is not there
+union('m', { fields: cards, from: [{ source: refund, map: { cardId: 'cardNumber', amount: 'value' } }] })
+// @ts-expect-error a field of another kind
+union('m', { fields: cards, from: [{ source: refund, map: { cardId: 'refundNo', amount: 'value' } }] })
+// @ts-expect-error a decimal of another scale
+union('m', { fields: cards, from: [{ source: refund, map: { cardId: 'card', amount: 'exact' } }] })
+// @ts-expect-error a vector of another length
+union('m', { fields: { shape: t.vector(2) }, from: [{ source: refund }] })
+// @ts-expect-error the payment's merchant is optional
+union('m', { fields: { merchantId: t.int() }, from: [{ source: refund }, { source: payment }] })
+// @ts-expect-error a field that the union has not
+union('m', { fields: cards, from: [{ source: refund, map: { ...mapped, shop: 'merchantId' } }] })
+// @ts-expect-error an option that does not exist
+union('m', { fields: cards, from: [{ source: payment }], lateness: '1d' })
+// @ts-expect-error a union is not of unions
+union('m', { fields: cards, from: [{ source: movement }] })
+// @ts-expect-error a field of one event that is not of the union
+group('g', { entity: card, source: movement }, e => ({ n: e.count('1d', { where: e.declined.isTrue() }) }))
+// @ts-expect-error the union has no field with the entity's key
+group('g', { entity: entity('user', { key: 'user' }), source: movement }, e => ({ n: e.count('1d') }))
+// @ts-expect-error a key has a part
+entity('pair', { key: [] })
+// @ts-expect-error the parts of a key are names
+entity('pair', { key: ['cardId', 5] })
+// @ts-expect-error the login has no merchant, so `key` is needed
+group('g', { entity: cardAtMerchant, source: login }, e => ({ n: e.count('1d') }))
+// @ts-expect-error as many fields as the key has
+group('g', { entity: cardAtMerchant, source: refund, key: ['card'] }, e => ({ n: e.count('1d') }))
+// @ts-expect-error a list where the key is one
+group('g', { entity: cardAtMerchant, source: refund, key: 'card' }, e => ({ n: e.count('1d') }))
+// @ts-expect-error fields of the source
+group('g', { entity: cardAtMerchant, source: refund, key: ['card', 'merchant'] }, e => ({ n: e.count('1d') }))
+// @ts-expect-error a part is a string or an integer
+group('g', { entity: cardAtMerchant, source: refund, key: ['card', 'value'] }, e => ({ n: e.count('1d') }))
+// @ts-expect-error a union is not scored
+service('s', { request: movement, groups: [moves] })
+// @ts-expect-error the login has one part of the key only
+service('s', { request: login, groups: [pairMoves] })
+// @ts-expect-error neither does it join what feeds the group
+service('s', { request: login, groups: [pairRefunds] })
 
 // @ts-expect-error a group that was not asked for
 derived({ request: payment, groups: [cardActivity] }, v => v.merchant_activity.payments_1h)

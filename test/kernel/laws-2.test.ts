@@ -1,0 +1,3 @@
+import { familySuites } from './laws.ts'
+
+familySuites(1)
