@@ -119,10 +119,14 @@ function paramText(name: string, value: ParamValue): string {
   return typeof value === 'object' ? `[${value.join(', ')}]` : String(value)
 }
 
-/** How a feature is computed from the events in the offline store. */
-export function offlinePath({ aggregator }: FeaturePlan): 'sql' | 'kernel' {
+/**
+ * How a feature's value is computed offline: in ClickHouse SQL, by the kernel over streamed rows, or in SQL as long as
+ * the rows stay within the aggregator's bound and by the kernel beyond it.
+ */
+export function offlinePath({ aggregator }: FeaturePlan): 'sql' | 'kernel' | 'sql, past the bound kernel' {
   const descriptor = AGGREGATORS.find(each => each.family === aggregator.family)
-  return descriptor === undefined || descriptor.exactness === 'kernel' ? 'kernel' : 'sql'
+  if (descriptor === undefined || descriptor.exactness === 'kernel') return 'kernel'
+  return descriptor.sqlBounded ? 'sql, past the bound kernel' : 'sql'
 }
 
 const SYMBOLS = { eq: '=', ne: '≠', lt: '<', le: '≤', gt: '>', ge: '≥' } as const

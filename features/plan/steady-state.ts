@@ -79,19 +79,15 @@ function fromLatest(run: Run, spacingMs: number, pastMs: number): SteadyState {
   const packed = packedStates(spec, run.shape, levelsMs, known, spacingMs)
   run.putStates(packed)
   run.advance(pastEnd + leadInMs, spacingMs)
-  const { head, directory, directoryWritten, byLevel, blocksWritten, spanMs } = run.measure(
-    measuredMs / spacingMs,
-    spacingMs,
-  )
+  const { head, directory, directoryWritten, byLevel, spanMs } = run.measure(measuredMs / spacingMs, spacingMs)
   const sum = { bytes: head.bytes + directory, bytesWritten: head.bytes + directoryWritten, points: head.points }
-  sum.bytesWritten += known === levelsMs.length ? blocksWritten : 0
   for (const [level, width] of levelsMs.entries()) {
     const aliveMs = coveredMs(spec, width)
     const found = byLevel.get(level) ?? { bytes: 0, points: 0 }
     const perMs = level < known ? found.bytes / spanMs : closedBytes(spec, level, packed) / width
     sum.bytes += perMs * aliveMs
     if (level < known) sum.points += (found.points / spanMs) * aliveMs
-    if (known < levelsMs.length) sum.bytesWritten += perMs * spacingMs
+    sum.bytesWritten += perMs * spacingMs
   }
   return { ...sum, extrapolated: true }
 }

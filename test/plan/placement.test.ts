@@ -119,7 +119,7 @@ describe('units by the edges of windows', () => {
     const lists = fc.array(wish, { minLength: 1, maxLength: 8 }).chain(list => {
       const named = list.map(({ edge, ...rest }, index): Wish => {
         const edged = edge !== undefined && typeof rest.window === 'string' && /^\d+d$/.test(rest.window)
-        return { name: `f${index}`, ...(edged ? { ...rest, edge } : rest) } as Wish
+        return { name: `f${index}`, ...(edged ? { ...rest, edge } : rest) }
       })
       return fc.tuple(fc.constant(named), fc.shuffledSubarray(named, { minLength: named.length }))
     })

@@ -110,6 +110,8 @@ export interface AggregatorDescriptor {
   readonly kind: Aggregator['kind']
   /** How its answers compare with those of SQL; `kernel` where there is no SQL. */
   readonly exactness: Exactness
+  /** Whether SQL answers only as long as the rows stay within a bound, which `sqlHolds` tells. */
+  readonly sqlBounded: boolean
   /** Whether a field of this type may be the input; null asks for use without an input. */
   accepts(inputType: FieldType | null): boolean
   /** Whether a field of this type may be the second input; null asks for use without one. */
@@ -181,6 +183,7 @@ export function defineAggregator<
     doc,
     kind,
     exactness,
+    sqlBounded: definition.sqlHolds !== undefined,
     accepts: inputType => definition.accepts(inputType),
     acceptsBy: byType => acceptsBy(byType),
     valueType: (inputType, raw) => definition.valueType(checkedInput(inputType), resolveParams(family, params, raw)),
