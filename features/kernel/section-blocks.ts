@@ -29,8 +29,9 @@ export interface SectionImage {
  * points alone. A span of the widest level is stored apart when it holds `blockPoints` or more and not the newest
  * point; the one with the newest point, if it holds more than `leafPoints`, is cut into the spans of the level below,
  * to which the same applies, and so on. A block with more than `leafPoints` is cut in the same way. Only a span of the
- * narrowest level has no bound: it holds as many points as fall into one of its instants. Points of spans stored apart leave the state's memory, so the image must be stored or the
- * state forgotten. Throws `RangeError` for a cell that its column's type cannot hold.
+ * narrowest level has no bound: it holds as many points as fall into one of its instants. Points of spans stored apart
+ * leave the state's memory, so the image must be stored or the state forgotten. Throws `RangeError` for a cell that its
+ * column's type cannot hold, and for a state whose blocks are not those that belong to its head.
  */
 export function encodeSection(spec: UnitSpec, state: SectionState): SectionImage {
   const blocks: EncodedBlock[] = []
@@ -126,8 +127,10 @@ class Cut {
 
   /** The content of a span that stays in this value. */
   private open(level: number, content: Content, count: number): void {
-    if (level > 0 && count > this.spec.layout.leafPoints) this.spans(level - 1, content)
-    else this.take(content.points)
+    if (level > 0 && count > this.spec.layout.leafPoints) return this.spans(level - 1, content)
+    if (content.tiles.length > 0)
+      throw new RangeError(`a span of ${count} points has blocks: not all that was stored of it came back`)
+    this.take(content.points)
   }
 
   private take(points: readonly Point[]): void {
