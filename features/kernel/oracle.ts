@@ -109,10 +109,14 @@ export function oracleRead(
   self: Point | null,
   isOwn: (partition: number) => boolean = () => true,
 ): Value[] | null {
+  const cutsAll = reads.some(
+    ({ include, window }) => include === 'excludeInstant' && (spec.edgeMs > 0 || hasNoLowerEdge(window)),
+  )
+  const looksAt = (partition: number): boolean => cutsAll || isOwn(partition)
   const readsPastPoints = spec.edgeMs > 0 || reads.some(read => hasNoLowerEdge(read.window))
   for (const { partition, point } of accepted) {
     if (t < point.time - spec.horizonMs) return null
-    if (readsPastPoints && self !== null && isOwn(partition) && self.time < point.time - spec.rawMs) return null
+    if (readsPastPoints && self !== null && looksAt(partition) && self.time < point.time - spec.rawMs) return null
   }
   const isSelf = ({ partition, point }: LogRecord): boolean =>
     self !== null && isOwn(partition) && point.time === self.time && point.id === self.id

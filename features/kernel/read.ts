@@ -47,7 +47,8 @@ export interface PreparedReads {
  * Checks reads against their unit and works out which share edges and states. The instant of a read is out of range
  * when it is before newest − horizon of any section; so is an event being scored that may be among events whose ids are
  * no longer kept: older than newest − retention where a window without a lower edge is read, older than newest − raw
- * retention in a unit with an edge. Throws `RangeError` for a read of a partial the unit lacks, a window the retention
+ * retention in a unit with an edge; in sections of other kinds of events only where such a read excludes its whole instant.
+ * Throws `RangeError` for a read of a partial the unit lacks, a window the retention
  * or the edge does not cover, and a window without a lower edge over a partial not kept for it.
  */
 export function prepareReads(spec: UnitSpec, reads: readonly FeatureRead[]): PreparedReads {
@@ -55,11 +56,12 @@ export function prepareReads(spec: UnitSpec, reads: readonly FeatureRead[]): Pre
   const frames = framesOf(spec, reads)
   const empties = emptyPacked(spec)
   const unbounded = reads.some(read => isUnbounded(read.window))
+  const cutsAll = reads.some(read => read.include === 'excludeInstant' && (spec.edgeMs > 0 || isUnbounded(read.window)))
   return {
     fromBytes: (sections, t, self, own) => {
       const missing = new Set<number>()
       const sources = sections.map(stored => openSection(spec, stored, missing))
-      const { newest, outOfRange } = rangeOf(spec, sources, unbounded, t, self, own)
+      const { newest, outOfRange } = rangeOf(spec, sources, { unbounded, cutsAll }, t, self, own)
       if (newest !== null && outOfRange) return { outOfRange, newest }
       const virtual = self === null ? null : locate(sources, self, own)
       const values = new Array<Value>(reads.length).fill(null)
@@ -73,7 +75,7 @@ export function prepareReads(spec: UnitSpec, reads: readonly FeatureRead[]): Pre
 function rangeOf(
   spec: UnitSpec,
   sources: readonly SectionSource[],
-  unbounded: boolean,
+  { unbounded, cutsAll }: { readonly unbounded: boolean; readonly cutsAll: boolean },
   t: TimeMs,
   self: Point | null,
   own: readonly boolean[] | undefined,
@@ -84,7 +86,7 @@ function rangeOf(
     if (head.newest === null) continue
     if (newest === null || head.newest > newest) newest = head.newest
     if (t < head.newest - spec.horizonMs) outOfRange = true
-    if (self === null || own?.[index] === false) continue
+    if (self === null || (own?.[index] === false && !cutsAll)) continue
     if (unbounded && self.time < head.newest - spec.retentionMs) outOfRange = true
     if (spec.edgeMs > 0 && self.time < head.newest - spec.rawMs) outOfRange = true
   }

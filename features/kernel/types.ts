@@ -187,7 +187,7 @@ export interface UnitSpec {
   /**
    * 0 where an edge may fall on any instant. Otherwise the lower edges of all windows, and the upper ones of closed
    * intervals, fall on multiples of it: blocks of spans whose width divides it are then forgotten, and only their tiles
-   * kept, once they are older than newest − `rawMs`.
+   * kept, once they are older than newest − `rawMs`. Concat partials need their points and have no place in such a unit.
    */
   readonly edgeMs: number
   /** How long such blocks are kept: horizon + greatest delay. Where `edgeMs` is 0, the retention. */

@@ -188,6 +188,17 @@ describe('the event being scored', () => {
     expect(readUnit(spec, reads, bytes, 1000, point(1000, 'a', 7))).toMatchObject({ values: [59, 6, 4] })
   })
 
+  it('is out of range where its whole instant is left out of a section of other events that has folded it', () => {
+    const own = section([point(829, 's')])
+    const other = section([point(829, 'x'), point(1500, 'y')])
+    const stored = [own, other].map(bytes => ({ bytes, blocks: new Map<number, Uint8Array>() }))
+    const read = (include: Include): unknown =>
+      prepareReads(spec, [lifetime(COUNT, 0, include)]).fromBytes(stored, 1500, point(829, 's'), [true, false])
+    expect(read('excludeInstant')).toEqual({ outOfRange: true, newest: 1500 })
+    expect(read('excludeSelf')).toMatchObject({ values: [2] })
+    expect(read('current')).toMatchObject({ values: [3] })
+  })
+
   it('is out of range for lifetime windows when it could be among the folded points', () => {
     const bytes = [section([point(1, 'a'), point(1000, 'b')])]
     expect(readUnit(spec, [lifetime(COUNT)], bytes, 1000, point(829, 's'))).toEqual({ outOfRange: true, newest: 1000 })

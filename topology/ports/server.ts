@@ -50,7 +50,8 @@ export const SERVER_ERRORS = {
   OUT_OF_RANGE: {
     grpcStatus: 'OUT_OF_RANGE',
     retryable: false,
-    meaning: 'The instant lies further back than the read horizon; build a dataset from the offline store instead.',
+    meaning:
+      'The instant, or the event being scored, lies further back than state is kept for; build a dataset from the offline store instead.',
   },
   OVERLOADED: {
     grpcStatus: 'RESOURCE_EXHAUSTED',

@@ -108,11 +108,15 @@ export function answerFeatures(context: TurnContext, row: Row): void {
     const { entity, spec } = read.unit
     const events = read.units.map(unit => `"${unit.source.name}"`).join(', ')
     const newest = newestMs === null ? '' : `; the entity's newest event is of ${newestMs}`
+    const byInstant = newestMs === null || row.t < newestMs - spec.horizonMs
+    const behind = byInstant
+      ? `as_of_ms ${row.t} lies further back than the read horizon`
+      : `the event lies further back than its place in the windows is known for, with a read horizon`
     return refuse(
       row,
       new ServerError(
         'OUT_OF_RANGE',
-        `as_of_ms ${row.t} lies further back than the read horizon of ${spec.horizonMs} ms of entity "${entity}" in source ${events}${newest}: read it offline with \`headwater backtest\` over the source's events`,
+        `${behind} of ${spec.horizonMs} ms of entity "${entity}" in source ${events}${newest}: read it offline with \`headwater backtest\` over the source's events`,
       ),
     )
   }
