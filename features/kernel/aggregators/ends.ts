@@ -72,8 +72,11 @@ export function endsAlgebra(family: string, type: FieldType, n: number, sign: 1 
 const copyOf = (input: Input): Input => ({ cell: input.cell, time: input.time, id: input.id })
 const itself = (input: Input): Input => input
 
-/** Puts an input into an ascending list of at most n, which keeps the greatest. */
-function offer(
+/**
+ * Puts an input into an ascending list of at most n, which keeps the greatest.
+ * @param toEntry what is kept of an input that the caller may change
+ */
+export function offer(
   entries: Input[],
   input: Input,
   n: number,
@@ -92,7 +95,12 @@ function offer(
 }
 
 /** The n greatest of two ascending lists, ascending. */
-function greatest(left: Input[], right: Input[], n: number, order: (a: Input, b: Input) => number): Input[] {
+export function greatest(
+  left: readonly Input[],
+  right: readonly Input[],
+  n: number,
+  order: (a: Input, b: Input) => number,
+): Input[] {
   const length = Math.min(n, left.length + right.length)
   const merged: Input[] = []
   let fromLeft = left.length - 1

@@ -1,6 +1,7 @@
 import { decodeCell, encodeCell } from '../encoding.ts'
 import { cellOrder, comparePoints } from '../order.ts'
 import type { Aggregator, ByteReader, FieldType, Input } from '../types.ts'
+import { greatest, offer } from './ends.ts'
 
 /** At most `count` rows in ascending order; they are never changed once made, so states may share them. */
 interface LastEvents {
@@ -20,6 +21,10 @@ export function lastEventsOf(
   byType: FieldType | null,
 ): Aggregator<LastEvents> {
   const order = entryOrder(inputType, byType)
+  const toEntry = ({ time, id, cell, by }: Input): Input => {
+    const kept = inputType === null ? null : cell
+    return byType === null ? { cell: kept, time, id } : { cell: kept, time, id, by: by ?? null }
+  }
   const decode = (input: ByteReader): LastEvents => {
     const length = input.varint()
     if (length > count) throw new RangeError(`${length} rows in a state of the last ${count}`)
@@ -42,17 +47,7 @@ export function lastEventsOf(
     inner,
     empty: () => ({ entries: [] }),
     add: (state, input) => {
-      const { entries } = state
-      let place = entries.length
-      while (place > 0 && order(input, entries[place - 1]!) < 0) place--
-      if (entries.length === count) {
-        if (place === 0) return state
-        entries.shift()
-        place--
-      }
-      const { time, id } = input
-      const cell = inputType === null ? null : input.cell
-      entries.splice(place, 0, byType === null ? { cell, time, id } : { cell, time, id, by: input.by ?? null })
+      offer(state.entries, input, count, order, toEntry)
       return state
     },
     merge: (left, right) => ({ entries: greatest(left.entries, right.entries, count, order) }),
@@ -84,17 +79,4 @@ function entryOrder(inputType: FieldType | null, byType: FieldType | null): Entr
   const cells = inputType === null ? () => 0 : cellOrder(inputType)
   const bys = byType === null ? () => 0 : cellOrder(byType)
   return (a, b) => comparePoints(a, b) || cells(a.cell, b.cell) || bys(a.by ?? null, b.by ?? null)
-}
-
-/** The `count` greatest of two ascending lists, ascending. */
-function greatest(left: readonly Input[], right: readonly Input[], count: number, order: EntryOrder): Input[] {
-  const length = Math.min(count, left.length + right.length)
-  const merged: Input[] = []
-  let fromLeft = left.length - 1
-  let fromRight = right.length - 1
-  while (merged.length < length) {
-    const takeLeft = fromRight < 0 || (fromLeft >= 0 && order(left[fromLeft]!, right[fromRight]!) >= 0)
-    merged.push(takeLeft ? left[fromLeft--]! : right[fromRight--]!)
-  }
-  return merged.reverse()
 }

@@ -31,6 +31,7 @@ import {
 import { safeRatioRoot, scaledRatioRoot } from '../ratio-root.ts'
 import { ratioToNumber, scaledRatioToNumber } from '../rounding.ts'
 import type { ByteReader, ByteWriter, Cell } from '../types.ts'
+import type { Algebra } from './descriptor.ts'
 import type { NumericType } from './input-types.ts'
 
 /**
@@ -192,4 +193,27 @@ function doubleSpread(sum: ExactSum, squares: ExactSum, count: number, divisor: 
     ((BigInt(count) * second.mantissa) << BigInt(second.exponent - exponent)) -
     ((first.mantissa * first.mantissa) << BigInt(2 * first.exponent - exponent))
   return ofRatio.wide(numerator, BigInt(count) * BigInt(divisor), exponent)
+}
+
+/** The algebra of one exact sum: of what `add` puts in for each cell, as `value` shows it. */
+export function exactSumAlgebra<S>(
+  domain: SumDomain<S>,
+  add: (sum: S, cell: Cell) => void,
+  value: (sum: S) => number | bigint,
+): Algebra<S> {
+  return {
+    empty: domain.empty,
+    add: (state, input) => {
+      if (input.cell !== null) add(state, input.cell)
+      return state
+    },
+    merge: domain.merge,
+    result: value,
+    encode: domain.encode,
+    decode: domain.decode,
+    absorb: (state, input) => {
+      domain.absorb(state, input)
+      return state
+    },
+  }
 }

@@ -1,6 +1,6 @@
 import { defineAggregator, type AggregatorDescriptor, type Algebra } from './descriptor.ts'
 import { isNumericType } from './input-types.ts'
-import { withSumDomain, type SumDomain } from './numeric.ts'
+import { exactSumAlgebra, withSumDomain } from './numeric.ts'
 import { doubleSumSql } from './sql.ts'
 
 /** `sumOfSquares(field)`. */
@@ -13,7 +13,8 @@ export const sumOfSquares: AggregatorDescriptor = defineAggregator({
   doc: 'Σx² over values that are not null; a boolean counts as 0 or 1. Empty: 0 (0n for int64). Exact inside and rounded once to a double at the end (int64: a bigint, never rounded). NaN gives NaN; infinities give Infinity, and so does a sum beyond the largest double. State: 1 to 9 bytes for integers and decimals below 2^53, for doubles 3 to 30 bytes in ordinary use.',
   accepts: isNumericType,
   valueType: inputType => (inputType.kind === 'int64' ? 'bigint' : 'number'),
-  algebra: inputType => withSumDomain<Algebra<unknown>>(inputType, squaresOver),
+  algebra: inputType =>
+    withSumDomain<Algebra<unknown>>(inputType, domain => exactSumAlgebra(domain, domain.addSquare, domain.squareValue)),
   sql: (rows, inputType) => {
     const squares = (term: string): string => `arrayMap(hw_x -> ${term} * ${term}, ${rows.cells})`
     if (inputType.kind === 'double') return doubleSumSql(squares('hw_x'))
@@ -22,21 +23,3 @@ export const sumOfSquares: AggregatorDescriptor = defineAggregator({
     return inputType.kind === 'int64' ? exact : `toFloat64(${exact})`
   },
 })
-
-function squaresOver<S>(domain: SumDomain<S>): Algebra<S> {
-  return {
-    empty: domain.empty,
-    add: (state, input) => {
-      if (input.cell !== null) domain.addSquare(state, input.cell)
-      return state
-    },
-    merge: domain.merge,
-    result: domain.squareValue,
-    encode: domain.encode,
-    decode: domain.decode,
-    absorb: (state, input) => {
-      domain.absorb(state, input)
-      return state
-    },
-  }
-}

@@ -1,6 +1,6 @@
 import { defineAggregator, type AggregatorDescriptor, type Algebra } from './descriptor.ts'
 import { isNumericType } from './input-types.ts'
-import { withSumDomain, type SumDomain } from './numeric.ts'
+import { exactSumAlgebra, withSumDomain } from './numeric.ts'
 import { sumSql } from './sql.ts'
 
 /** `sum(field)`. */
@@ -13,25 +13,8 @@ export const sum: AggregatorDescriptor = defineAggregator({
   doc: 'Σx over values that are not null; a boolean counts as 0 or 1. Empty: 0 (0n for int64). Exact inside and rounded once to a double at the end (int64: a bigint, never rounded). NaN, or infinities of both signs, give NaN; infinities of one sign give that infinity, and so does a sum beyond the largest double. State: 1 to 9 bytes for integers and decimals below 2^53, for doubles 3 to 20 bytes in ordinary use, at worst 310, and 610 once 2^1024 was passed.',
   accepts: isNumericType,
   valueType: inputType => (inputType.kind === 'int64' ? 'bigint' : 'number'),
-  algebra: inputType => withSumDomain<Algebra<unknown>>(inputType, sumOver),
+  algebra: inputType =>
+    withSumDomain<Algebra<unknown>>(inputType, domain => exactSumAlgebra(domain, domain.add, domain.value)),
   sql: (rows, inputType) =>
     inputType.kind === 'int64' ? sumSql(inputType, rows.cells) : `toFloat64(${sumSql(inputType, rows.cells)})`,
 })
-
-function sumOver<S>(domain: SumDomain<S>): Algebra<S> {
-  return {
-    empty: domain.empty,
-    add: (state, input) => {
-      if (input.cell !== null) domain.add(state, input.cell)
-      return state
-    },
-    merge: domain.merge,
-    result: domain.value,
-    encode: domain.encode,
-    decode: domain.decode,
-    absorb: (state, input) => {
-      domain.absorb(state, input)
-      return state
-    },
-  }
-}
