@@ -29,7 +29,10 @@ export interface Block {
   readonly bytes: Uint8Array
 }
 
-/** Blocks to forget: those of the level whose index is below. */
+/**
+ * Blocks to forget: those of the level whose index is below. After a race of two owners a block may stay behind that no
+ * drop names; where its level is not among the section's `levels` nobody sees it, and it goes with the section.
+ */
 export interface BlockDrop {
   readonly level: number
   readonly belowIndex: number
