@@ -59,8 +59,11 @@ export function modelOnlineStore(): { readonly store: OnlineStore; advanceMs(ms:
             refused += 1
             continue
           }
-          const kept = [...(stored?.blocks ?? [])].filter(([id]) =>
-            drops.every(drop => levelOf(id) !== drop.level || (id - drop.level) / 16 >= drop.belowIndex),
+          const fewer = ((stored?.levels ?? 0) & ~levels) !== 0
+          const kept = [...(stored?.blocks ?? [])].filter(
+            ([id]) =>
+              (!fewer || ((levels >>> levelOf(id)) & 1) === 1) &&
+              drops.every(drop => levelOf(id) !== drop.level || (id - drop.level) / 16 >= drop.belowIndex),
           )
           const owners = sections.get(key) ?? new Map<string, StoredSection>()
           sections.set(key, owners)

@@ -70,8 +70,13 @@ export interface PlantedBugs {
 const levelOf = (id: number): number => ((id % 16) + 16) % 16
 
 /** What lies beside a section after a write: drops first, then blocks. */
-function blocksAfter(before: StoredSection | undefined, { blocks, drops }: SectionWrite): Map<number, Uint8Array> {
+function blocksAfter(
+  before: StoredSection | undefined,
+  { blocks, drops, levels }: SectionWrite,
+): Map<number, Uint8Array> {
+  const fewer = ((before?.levels ?? 0) & ~levels) !== 0
   const dropped = (id: number): boolean =>
+    (fewer && ((levels >>> levelOf(id)) & 1) === 0) ||
     drops.some(drop => drop.level === levelOf(id) && (id - drop.level) / 16 < drop.belowIndex)
   const after = new Map([...(before?.blocks ?? [])].filter(([id]) => !dropped(id)))
   for (const { id, bytes } of blocks) after.set(id, bytes)

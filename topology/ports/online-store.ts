@@ -29,10 +29,7 @@ export interface Block {
   readonly bytes: Uint8Array
 }
 
-/**
- * Blocks to forget: those of the level whose index is below. After a race of two owners a block may stay behind that no
- * drop names; where its level is not among the section's `levels` nobody sees it, and it goes with the section.
- */
+/** Blocks to forget: those of the level whose index is below. */
 export interface BlockDrop {
   readonly level: number
   readonly belowIndex: number
@@ -58,7 +55,7 @@ export interface SectionWrite {
   readonly key: string
   readonly position: number
   readonly bytes: Uint8Array
-  /** As in `Section`. */
+  /** As in `Section`; stored blocks of levels that it no longer has are forgotten. */
   readonly levels: number
   /** Written with the section or, when that is refused, not at all; each takes the place of one with its id. */
   readonly blocks: readonly Block[]

@@ -32,6 +32,10 @@ CREATE TABLE blocks (
   bytes BLOB NOT NULL,
   PRIMARY KEY (key, incarnation, partition, level, "index")
 ) WITHOUT ROWID;
+CREATE TRIGGER forget_blocks AFTER UPDATE OF levels ON sections WHEN (OLD.levels & ~NEW.levels) <> 0 BEGIN
+  DELETE FROM blocks WHERE key = OLD.key AND incarnation = OLD.incarnation AND partition = OLD.partition
+    AND ((NEW.levels >> level) & 1) = 0;
+END;
 CREATE TABLE canaries (
   unit INTEGER NOT NULL,
   incarnation INTEGER NOT NULL,
