@@ -220,6 +220,16 @@ export function blockConformance(context: OnlineStoreContext): void {
       expect(loaded.ok && [...(loaded.sections[0]?.blocks.keys() ?? [])]).toEqual([blockId(2, 1)])
     })
 
+    it('of a level that the section no longer has are forgotten', async () => {
+      const lane = await ready(freshLane())
+      const { key, shard } = entity(namespace, 'a')
+      const first = [block(0, 1, 1), block(2, 1, 3)]
+      await flushOne(lane, shard, start, at(1), [write(key, 1, bytes(1), 0, { levels: LEVELS, blocks: first })])
+      await flushOne(lane, shard, at(1), at(2), [write(key, 2, bytes(2), 0, { levels: 1 })])
+      await flushOne(lane, shard, at(2), at(3), [write(key, 3, bytes(3), 0, { levels: LEVELS })])
+      expect(await blocksOf(key)).toEqual([[blockId(0, 1), [1]]])
+    })
+
     it('keep bytes exactly, also when the writer reuses its buffer', async () => {
       const lane = await ready(freshLane())
       const { key, shard } = entity(namespace, 'a')
