@@ -29,12 +29,14 @@ export function appendConformance(context: EventLogContext): void {
       expect(await log.describe(a)).toEqual(first)
     })
 
-    it('refuses a topic that exists with another number of partitions, naming both numbers', async () => {
+    it('refuses a topic that exists with fewer partitions, naming both numbers; one that grew is left as it is', async () => {
       const topic = await makeTopic(2)
       const refused = log.ensureTopics([{ name: topic, partitions: 5, retentionMs: 0 }])
       await expect(refused).rejects.toMatchObject({ name: 'PortError', code: 'TOPIC_MISMATCH' })
       await expect(refused).rejects.toThrow(new RegExp(`${topic}.*2.*5`))
       expect((await log.describe(topic))?.partitions).toBe(2)
+      const [grown] = await log.ensureTopics([{ name: topic, partitions: 1, retentionMs: 0 }])
+      expect(grown?.partitions).toBe(2)
     })
 
     it('describes an absent topic as null', async () => {

@@ -39,6 +39,11 @@ function samples(setting: Setting): readonly (readonly [text: string, value: unk
         ['a.ts', ['a.ts']],
         ['b.ts, c.ts', ['b.ts', 'c.ts']],
       ]
+    case 'boolean':
+      return [
+        ['true', true],
+        ['false', false],
+      ]
     case 'choice':
       return [
         [type.values.at(-1) ?? '', type.values.at(-1)],
@@ -53,7 +58,11 @@ function samples(setting: Setting): readonly (readonly [text: string, value: unk
 }
 
 /** What else must be said so that a value is allowed. */
-const WITH = { HEADWATER_OFFLINE_STORE_URL: 'http://127.0.0.1:8123' }
+const WITH: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  'offlineStore.kind': { HEADWATER_OFFLINE_STORE_URL: 'http://127.0.0.1:8123' },
+  'eventLog.kind': { HEADWATER_EVENT_LOG_BROKERS: '127.0.0.1:9092' },
+  'onlineStore.kind': { HEADWATER_ONLINE_STORE_ADDRESSES: '127.0.0.1:6379' },
+}
 
 describe('configuration', () => {
   it('has these settings and defaults, each with its meaning', () => {
@@ -63,13 +72,51 @@ describe('configuration', () => {
       dataDirectory: '.headwater',
       'eventLog.kind': 'embedded',
       'eventLog.maxRecordBytes': 1_048_576,
+      'eventLog.brokers': [],
+      'eventLog.clientId': 'headwater',
+      'eventLog.replicationFactor': 0,
+      'eventLog.compression': 'lz4',
+      'eventLog.sessionTimeoutMs': 30_000,
+      'eventLog.maxBufferedBytes': 16_777_216,
+      'eventLog.saslMechanism': 'none',
+      'eventLog.username': '',
+      'eventLog.password': '',
+      'eventLog.tls': false,
+      'eventLog.tlsCa': '',
+      'eventLog.tlsCert': '',
+      'eventLog.tlsKey': '',
+      'schemaRegistry.url': '',
+      'schemaRegistry.username': '',
+      'schemaRegistry.password': '',
+      'schemaRegistry.requestTimeoutMs': 5_000,
+      'schemaRegistry.tls': false,
+      'schemaRegistry.tlsCa': '',
+      'schemaRegistry.tlsCert': '',
+      'schemaRegistry.tlsKey': '',
       'onlineStore.kind': 'embedded',
+      'onlineStore.mode': 'single',
+      'onlineStore.addresses': [],
+      'onlineStore.sentinelName': 'headwater',
+      'onlineStore.username': '',
+      'onlineStore.password': '',
+      'onlineStore.sentinelPassword': '',
+      'onlineStore.commandTimeoutMs': 5_000,
+      'onlineStore.tls': false,
+      'onlineStore.tlsCa': '',
+      'onlineStore.tlsCert': '',
+      'onlineStore.tlsKey': '',
       'offlineStore.kind': 'chdb',
       'offlineStore.port': 0,
       'offlineStore.url': '',
       'offlineStore.database': 'headwater',
       'offlineStore.username': 'default',
       'offlineStore.password': '',
+      'offlineStore.requestTimeoutMs': 300_000,
+      'offlineStore.retentionDays': 0,
+      'offlineStore.tls': false,
+      'offlineStore.tlsCa': '',
+      'offlineStore.tlsCert': '',
+      'offlineStore.tlsKey': '',
       'models.directory': './models',
       'server.host': '127.0.0.1',
       'server.port': 50_051,
@@ -91,7 +138,7 @@ describe('configuration', () => {
     'takes %s from file, environment and flag, later ones winning',
     (key, setting) => {
       const name = environmentName(key)
-      const others = key === 'offlineStore.kind' ? WITH : {}
+      const others = WITH[key] ?? {}
       const [[firstText, first] = ['', null], [secondText, second] = ['', null]] = samples(setting)
       expect(at(parsed({ file: fileSaying(key, first), environment: others }), key)).toEqual(first)
       expect(at(parsed({ environment: { ...others, [name]: firstText } }), key)).toEqual(first)
@@ -123,7 +170,11 @@ describe('configuration', () => {
     ['namespace', '9lives', /lower-case letters/],
     ['offlineStore.database', 'my-db', /identifier/],
     ['offlineStore.kind', 'duckdb', /one of chdb, clickhouse/],
-    ['eventLog.kind', 'kafka', /one of embedded/],
+    ['eventLog.kind', 'pulsar', /one of embedded, kafka/],
+    ['eventLog.kind', 'kafka', /eventLog\.brokers is needed when eventLog\.kind is kafka/],
+    ['eventLog.tls', 'yes', /true or false/],
+    ['eventLog.brokers', 'a:1,,b:2', /list of host:port/],
+    ['onlineStore.kind', 'redis', /onlineStore\.addresses is needed when onlineStore\.kind is redis/],
     ['features', ' , ', /list of paths/],
   ])('refuses %s = %j', (key, text, message) => {
     expect(problems({ flags: { [key]: text } })).toEqual([expect.stringMatching(message)])

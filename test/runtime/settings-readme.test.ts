@@ -22,8 +22,12 @@ describe('the README', () => {
   it('lists every setting with its default and meaning, and no other', () => {
     const [head, , ...rows] = tableUnder('Settings')
     expect(head).toEqual(['key', 'default', 'meaning'])
-    const defaultText = (initial: string | number | readonly string[]) =>
-      initial === '' ? 'none' : Array.isArray(initial) ? initial.join(', ') : String(initial)
+    const defaultText = (initial: (typeof SETTINGS)[number]['initial']) =>
+      initial === '' || (Array.isArray(initial) && initial.length === 0)
+        ? 'none'
+        : Array.isArray(initial)
+          ? initial.join(', ')
+          : String(initial)
     expect(rows).toEqual(SETTINGS.map(({ key, initial, doc }) => [key, defaultText(initial), doc]))
   })
 })

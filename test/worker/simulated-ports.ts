@@ -231,7 +231,17 @@ export function createSimulatedLog(topic: string, records: readonly LogRecord[])
     capabilities: { groupBalancing: false, survivesProcess: false },
     ensureTopics: () => Promise.resolve([]),
     deleteTopic: () => Promise.resolve(),
-    describe: () => Promise.resolve({ name: topic, incarnation: bounds.incarnation, partitions: 1 }),
+    describe: () =>
+      Promise.resolve({
+        name: topic,
+        incarnation: bounds.incarnation,
+        partitions: 1,
+        retentionMs: 0,
+        retentionBytes: 0,
+        compacted: false,
+        appendTime: true,
+        replicas: 1,
+      }),
     bounds: () => Promise.resolve(bounds),
     append: list => {
       for (const record of list) appended.push({ topic: record.topic, headers: record.headers ?? {} })

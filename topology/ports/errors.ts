@@ -10,6 +10,8 @@ export type PortErrorCode =
   | 'MODEL_NOT_FOUND'
   | 'MODEL_RUN'
   | 'SCHEMA_MISMATCH'
+  | 'REGISTRY_UNAVAILABLE'
+  | 'SERVER_FAILED'
   | 'SERVER_UNAVAILABLE'
   | 'CLOSED'
 

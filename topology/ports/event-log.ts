@@ -11,6 +11,16 @@ export interface TopicInfo {
   readonly name: string
   readonly incarnation: string
   readonly partitions: number
+  /** 0 keeps records for ever. */
+  readonly retentionMs: number
+  /** Of each partition, in bytes; 0 where size removes nothing. */
+  readonly retentionBytes: number
+  /** Whether older records of a key are removed: then the log no longer holds what was counted. */
+  readonly compacted: boolean
+  /** Whether records carry the time at which the log took them, instead of one that their producer stated. */
+  readonly appendTime: boolean
+  /** Copies of each partition, this one included. */
+  readonly replicas: number
 }
 
 /** A record to append; its position and, unless stated, its arrival time are the log's to give. */
@@ -113,7 +123,10 @@ export interface EventLog {
     readonly groupBalancing: boolean
     readonly survivesProcess: boolean
   }
-  /** Makes absent topics; a topic that exists with another number of partitions is an error of code `TOPIC_MISMATCH`. */
+  /**
+   * Makes absent topics and leaves others as they are. One that has fewer partitions than asked for is an error of code
+   * `TOPIC_MISMATCH`; it may have grown.
+   */
   ensureTopics(topics: readonly TopicSpec[]): Promise<readonly TopicInfo[]>
   deleteTopic(name: string): Promise<void>
   describe(name: string): Promise<TopicInfo | null>

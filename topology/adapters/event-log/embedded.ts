@@ -108,12 +108,26 @@ export async function openEmbeddedEventLog(options: EmbeddedEventLogOptions): Pr
 
 function describe(topic: Topic | null): TopicInfo | null {
   if (topic === null) return null
-  return { name: topic.name, incarnation: topic.incarnation, partitions: topic.lanes.length }
+  return infoOf(topic.name, topic.incarnation, topic.lanes.length, topic.retentionMs)
+}
+
+function infoOf(name: string, incarnation: string, partitions: number, retentionMs: number): TopicInfo {
+  return {
+    name,
+    incarnation,
+    partitions,
+    retentionMs,
+    retentionBytes: 0,
+    compacted: false,
+    appendTime: true,
+    replicas: 1,
+  }
 }
 
 function ensureTopics(tables: LogTables, specs: readonly TopicSpec[]): readonly TopicInfo[] {
   for (const spec of specs) checkSpec(spec)
-  const missing = tables.file.read(() => specs.some(spec => tables.topic(spec.name)?.lanes.length !== spec.partitions))
+  const wanting = ({ name, partitions }: TopicSpec): boolean => (tables.topic(name)?.lanes.length ?? 0) < partitions
+  const missing = tables.file.read(() => specs.some(wanting))
   if (!missing) return tables.file.read(() => specs.flatMap(spec => describe(tables.topic(spec.name)) ?? []))
   return tables.file.write(() => {
     const makeTopic = tables.file.rows(
@@ -126,7 +140,7 @@ function ensureTopics(tables: LogTables, specs: readonly TopicSpec[]): readonly 
       const existing = tables.topic(spec.name)
       if (existing !== null) {
         requirePartitions(existing, spec)
-        return { name: spec.name, incarnation: existing.incarnation, partitions: spec.partitions }
+        return infoOf(spec.name, existing.incarnation, existing.lanes.length, existing.retentionMs)
       }
       const incarnation = randomUUID()
       const [id] = makeTopic.get(spec.name, incarnation, spec.partitions, spec.retentionMs) ?? []
@@ -134,7 +148,7 @@ function ensureTopics(tables: LogTables, specs: readonly TopicSpec[]): readonly 
         const [lane] = makeLane.get(Number(id), partition) ?? []
         if (Number(lane) >= MAX_LANES) throw tooManyLanes(tables.file)
       }
-      return { name: spec.name, incarnation, partitions: spec.partitions }
+      return infoOf(spec.name, incarnation, spec.partitions, spec.retentionMs)
     })
   })
 }
@@ -154,7 +168,7 @@ function checkSpec(spec: TopicSpec): void {
 }
 
 function requirePartitions(existing: Topic, spec: TopicSpec): void {
-  if (existing.lanes.length === spec.partitions) return
+  if (existing.lanes.length >= spec.partitions) return
   throw new PortError(
     'TOPIC_MISMATCH',
     `Topic ${spec.name} exists with ${existing.lanes.length} partitions, ${spec.partitions} were asked for: ` +
