@@ -234,6 +234,8 @@ describe('configuration', () => {
     expect(problems({ flags: { 'offlineStore.kind': 'clickhouse' } })).toEqual([
       expect.stringMatching(/offlineStore\.url is needed/),
     ])
-    expect(problems({ environment: { ...WITH, HEADWATER_OFFLINE_STORE_KIND: 'clickhouse' } })).toEqual([])
+    expect(
+      problems({ environment: { ...WITH['offlineStore.kind'], HEADWATER_OFFLINE_STORE_KIND: 'clickhouse' } }),
+    ).toEqual([])
   })
 })

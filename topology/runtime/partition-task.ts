@@ -17,6 +17,7 @@ import {
 } from '../processors/feature-lane.ts'
 import type { FeatureLane, LaneEvent } from '../processors/feature-lane.ts'
 import { BlockMissing, blockLoadsFor, blocksLoaded, loaded, loadsFor } from '../processors/lane-loads.ts'
+import type { LoadRequest } from '../processors/lane-loads.ts'
 import { reportedRecord } from '../processors/reported.ts'
 import { lateTopic } from '../topology.ts'
 
@@ -171,19 +172,20 @@ export async function loadSections(
   task: PartitionTask,
   events: readonly LaneEvent[],
 ): Promise<boolean> {
-  for (const lane of task.lanes) {
-    try {
-      for (const request of loadsFor(lane, events)) {
-        const outcome = await scope.store.load(lane.lane, request.shard, request.expected, request.keys)
-        if (!outcome.ok) return false
-        loaded(lane, request, outcome.sections)
-      }
-      if (!(await loadBlocks(scope, lane, events))) return false
-    } catch (error) {
-      throw error instanceof BlockMissing ? new RebuildNeeded(`unit ${lane.unit.id}, ${error.message}`) : error
+  const lanes = await all(task.lanes.map(lane => loadLane(scope, lane, events)))
+  return lanes.every(ok => ok)
+}
+
+async function loadLane(scope: WorkerScope, lane: FeatureLane, events: readonly LaneEvent[]): Promise<boolean> {
+  try {
+    for (const { request, outcome } of await load(scope, lane, loadsFor(lane, events))) {
+      if (!outcome.ok) return false
+      loaded(lane, request, outcome.sections)
     }
+    return await loadBlocks(scope, lane, events)
+  } catch (error) {
+    throw error instanceof BlockMissing ? new RebuildNeeded(`unit ${lane.unit.id}, ${error.message}`) : error
   }
-  return true
 }
 
 async function loadBlocks(scope: WorkerScope, lane: FeatureLane, events: readonly LaneEvent[]): Promise<boolean> {
@@ -191,8 +193,7 @@ async function loadBlocks(scope: WorkerScope, lane: FeatureLane, events: readonl
   for (;;) {
     const requests = blockLoadsFor(lane, events)
     if (requests.length === 0) return true
-    for (const request of requests) {
-      const outcome = await scope.store.load(lane.lane, request.shard, request.expected, request.keys)
+    for (const { request, outcome } of await load(scope, lane, requests)) {
       if (!outcome.ok || !blocksLoaded(lane, request, outcome.sections)) return false
       const blocks = request.keys.reduce((sum, each) => sum + each.blocks.length, 0)
       scope.telemetry.count('feature_worker_block_loads', blocks, labels)
@@ -200,20 +201,39 @@ async function loadBlocks(scope: WorkerScope, lane: FeatureLane, events: readonl
   }
 }
 
-/** Writes what is dirty, with `all` every shard's canary too; false when a shard was fenced. */
-export async function flushTask(scope: WorkerScope, task: PartitionTask, all: boolean): Promise<boolean> {
-  for (const lane of task.lanes) {
-    const shards = flushesFor(lane, all)
-    if (shards.length === 0) continue
-    const { accepted, refused } = flushed(lane, shards, await scope.store.flush(lane.lane, shards))
-    scope.telemetry.count('feature_worker_refused_sections', refused, { source: scope.source.name })
-    if (!accepted) return false
-    scope.telemetry.count('feature_worker_written_bytes', writtenBytes(shards), {
-      source: scope.source.name,
-      unit: lane.unit.id,
-    })
-    trimCache(lane, scope.limits.maxCachedBytes)
-  }
+/** The shards' requests together, so that a store behind a network is waited for once. */
+async function load(scope: WorkerScope, { lane }: FeatureLane, requests: readonly LoadRequest[]) {
+  return await all(
+    requests.map(async request => ({
+      request,
+      outcome: await scope.store.load(lane, request.shard, request.expected, request.keys),
+    })),
+  )
+}
+
+/** As `Promise.all`, but nothing is left running when it rejects. */
+async function all<T>(promises: readonly Promise<T>[]): Promise<readonly T[]> {
+  await Promise.allSettled(promises)
+  return await Promise.all(promises)
+}
+
+/** Writes what is dirty, with `everyCanary` the canary of each shard too; false when a shard was fenced. */
+export async function flushTask(scope: WorkerScope, task: PartitionTask, everyCanary: boolean): Promise<boolean> {
+  const lanes = await all(task.lanes.map(lane => flushLane(scope, lane, everyCanary)))
+  return lanes.every(accepted => accepted)
+}
+
+async function flushLane(scope: WorkerScope, lane: FeatureLane, everyCanary: boolean): Promise<boolean> {
+  const shards = flushesFor(lane, everyCanary)
+  if (shards.length === 0) return true
+  const { accepted, refused } = flushed(lane, shards, await scope.store.flush(lane.lane, shards))
+  scope.telemetry.count('feature_worker_refused_sections', refused, { source: scope.source.name })
+  if (!accepted) return false
+  scope.telemetry.count('feature_worker_written_bytes', writtenBytes(shards), {
+    source: scope.source.name,
+    unit: lane.unit.id,
+  })
+  trimCache(lane, scope.limits.maxCachedBytes)
   return true
 }
 
