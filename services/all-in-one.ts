@@ -66,6 +66,7 @@ export async function startAllInOne(setup: ProcessSetup, level: BackgroundData['
     return {
       about: [...background.about, scorer.about].join('; '),
       port: scorer.port,
+      ...(scorer.failed === undefined ? {} : { failed: scorer.failed }),
       driftFindings: background.findings,
       stop,
     }

@@ -15,6 +15,8 @@ export interface ProcessSetup {
 /** A started process, with a line for people about where it is. */
 export interface RunningProcess extends Running {
   readonly about: string
+  /** Resolves with what makes it wrong to go on; absent where nothing can. */
+  readonly failed?: Promise<Error>
 }
 
 /** Opens the context, starts one thing on it, and closes both in the right order. */
@@ -32,6 +34,7 @@ export async function startOn(
   }
   return {
     about: running.about,
+    failed: context.failed,
     stop: async () => {
       await running.stop()
       await context.close()

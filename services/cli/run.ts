@@ -35,9 +35,10 @@ export function addRunCommand(program: Command): void {
     const stopAsked = untilSignal()
     const running = await start({ config, project, telemetry: createTelemetry('info') })
     process.stdout.write(`ready: ${running.about}; plan ${project.plan.hash.slice(0, 12)}\n`)
-    const signal = await stopAsked
-    process.stdout.write(`${signal}: finishing\n`)
+    const ended = await Promise.race([stopAsked, ...(running.failed === undefined ? [] : [running.failed])])
+    process.stdout.write(`${ended instanceof Error ? ended.message : ended}: finishing\n`)
     await running.stop()
+    if (ended instanceof Error) throw ended
     process.stdout.write('stopped\n')
   })
 }

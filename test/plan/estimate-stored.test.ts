@@ -93,6 +93,7 @@ describe('what a worker stores and writes', () => {
     if (source === undefined) throw new Error('no source')
     let writtenBytes = 0
     const worker = createFeatureWorker({
+      confirmUnits: () => Promise.resolve(),
       source,
       units: bound.units,
       start: { incarnation: 'life-1', offsets: [0] },

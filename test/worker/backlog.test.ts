@@ -54,6 +54,7 @@ describe('a worker that is never caught up', () => {
     const { log, batchAt, bounds } = createSimulatedLog('rides', records)
     let now = START
     const worker = createFeatureWorker({
+      confirmUnits: () => Promise.resolve(),
       source: plan.sources[0] as (typeof plan.sources)[number],
       units: bound.units,
       start: { incarnation: 'life-1', offsets: [0] },

@@ -64,6 +64,7 @@ function workerOver(store: OnlineStore, counted: Map<string, number>): ConsumerH
   const [source] = bound.plan.sources
   if (source === undefined) throw new Error('no source')
   return createFeatureWorker({
+    confirmUnits: () => Promise.resolve(),
     source,
     units: bound.units,
     start: { incarnation: 'life-1', offsets: [0] },

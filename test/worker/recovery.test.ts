@@ -87,6 +87,7 @@ function workerOver(world: World, limits = FEATURE_WORKER_LIMITS): ConsumerHandl
   const [source] = plan.sources
   if (revision === undefined || source === undefined) throw new Error('no revision')
   return createFeatureWorker({
+    confirmUnits: () => Promise.resolve(),
     source,
     units: world.bound.units,
     start: { incarnation: revision.incarnation, offsets: revision.start },

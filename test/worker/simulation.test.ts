@@ -139,6 +139,7 @@ async function simulate(
   }
   const makeWorker = () =>
     createFeatureWorker({
+      confirmUnits: () => Promise.resolve(),
       source: bound.plan.sources[0] as (typeof bound.plan.sources)[number],
       units,
       start: { incarnation: 'life-1', offsets: [0] },

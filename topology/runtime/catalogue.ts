@@ -1,11 +1,14 @@
+import { isDeepStrictEqual } from 'node:util'
 import { bindPlan, parseCatalogue, placePlan } from '../../features/plan/units.ts'
 import type { BoundPlan, Catalogue, TopicStanding } from '../../features/plan/units.ts'
 import type { Plan } from '../../features/plan/plan.ts'
+import { PortError } from '../ports/errors.ts'
 import type { EventLog } from '../ports/event-log.ts'
 import type { OnlineStore } from '../ports/online-store.ts'
 import { topologyOf } from '../topology.ts'
 
 const DOCUMENT = 'catalogue'
+const KEEP_INTERVAL_MS = 1_000
 const MAX_ATTEMPTS = 20
 
 async function standingOf(log: EventLog, topic: string): Promise<TopicStanding> {
@@ -51,4 +54,52 @@ export async function preparePlan(
     }
   }
   throw new Error(`the catalogue of units changed under ${MAX_ATTEMPTS} attempts to extend it`)
+}
+
+/**
+ * The units that this process works with are not those of the store any more: their numbers may mean other units now, so
+ * nothing must be written or read under them.
+ */
+const REPLACED =
+  'the online store was emptied and its catalogue of units made anew by another process; start this one again'
+
+/**
+ * Sees to it that the stored catalogue still holds the units of `catalogue`. A store that was emptied gets it back, so
+ * that all processes go on with the same units. Fails with `CATALOGUE_REPLACED` when it holds others.
+ */
+export async function confirmCatalogue(store: OnlineStore, catalogue: Catalogue): Promise<void> {
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    const { text, catalogue: stored } = await readStored(store)
+    if (text !== null) {
+      const same = catalogue.revisions.every((revision, index) => isDeepStrictEqual(stored.revisions[index], revision))
+      if (!same) throw new PortError('CATALOGUE_REPLACED', REPLACED)
+      return
+    }
+    if (await store.writeDocument(DOCUMENT, null, JSON.stringify(catalogue))) return
+  }
+  throw new Error(`the catalogue of units changed under ${MAX_ATTEMPTS} attempts to confirm it`)
+}
+
+/**
+ * Confirms the catalogue once a second until the returned function is called; `replaced` is told once when it holds
+ * other units. A store that does not answer is asked again.
+ */
+export function keepCatalogue(
+  store: OnlineStore,
+  catalogue: Catalogue,
+  replaced: (error: PortError) => void,
+): () => void {
+  let asking = false
+  const timer = setInterval(() => {
+    if (asking) return
+    asking = true
+    confirmCatalogue(store, catalogue)
+      .catch((error: unknown) => {
+        if (!(error instanceof PortError) || error.code !== 'CATALOGUE_REPLACED') return
+        clearInterval(timer)
+        replaced(error)
+      })
+      .finally(() => (asking = false))
+  }, KEEP_INTERVAL_MS)
+  return () => clearInterval(timer)
 }

@@ -4,7 +4,7 @@ import type { Clock } from '../ports/clock.ts'
 import type { EventLog } from '../ports/event-log.ts'
 import type { OnlineStore } from '../ports/online-store.ts'
 import type { Telemetry } from '../ports/telemetry.ts'
-import { preparePlan } from './catalogue.ts'
+import { keepCatalogue, preparePlan } from './catalogue.ts'
 import type { Config } from './config.ts'
 import { openEventLog, openOnlineStore } from './stores.ts'
 import { createUnwind } from './unwind.ts'
@@ -19,6 +19,8 @@ export interface RuntimeContext {
   readonly store: OnlineStore
   readonly clock: Clock
   readonly telemetry: Telemetry
+  /** Resolves with what makes it wrong to go on; never while all is well. */
+  readonly failed: Promise<Error>
   close(): Promise<void>
 }
 
@@ -41,7 +43,10 @@ export async function openContext(
     const store = await openOnlineStore(config, clock)
     add(() => store.close())
     const { bound, catalogue } = await preparePlan(project.plan, log, store)
-    return { config, project, bound, catalogue, log, store, clock, telemetry, close }
+    const failure = Promise.withResolvers<Error>()
+    const stopKeeping = keepCatalogue(store, catalogue, failure.resolve)
+    add(() => Promise.resolve(stopKeeping()))
+    return { config, project, bound, catalogue, log, store, clock, telemetry, failed: failure.promise, close }
   } catch (error) {
     await close()
     throw error

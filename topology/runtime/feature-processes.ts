@@ -1,6 +1,7 @@
 import { feedName } from '../../features/plan/units.ts'
 import type { CatalogueRevision } from '../../features/plan/units.ts'
 import type { Consumer } from '../ports/event-log.ts'
+import { confirmCatalogue } from './catalogue.ts'
 import { consumerErrors } from './context.ts'
 import type { Running, RuntimeContext } from './context.ts'
 import { FEATURE_WORKER_LIMITS, createFeatureWorker } from './feature-worker.ts'
@@ -27,6 +28,7 @@ export function workerOf(context: RuntimeContext, revision: CatalogueRevision) {
     store: context.store,
     clock: context.clock,
     telemetry: context.telemetry,
+    confirmUnits: () => confirmCatalogue(context.store, context.catalogue),
     limits: {
       ...FEATURE_WORKER_LIMITS,
       maxCachedBytes: context.config.worker.maxCachedBytes,

@@ -51,6 +51,8 @@ export interface FeatureWorkerOptions {
   readonly clock: Clock
   readonly telemetry: Telemetry
   readonly limits: FeatureWorkerLimits
+  /** Called before units without canaries begin anew; throws where the store's units are no longer those of `units`. */
+  readonly confirmUnits: () => Promise<void>
 }
 
 /** The options with what is prepared from them once. */
@@ -122,6 +124,7 @@ async function openCanaries(
     if (bounds.startOffset > start) {
       throw new RebuildNeeded(`${what}: the log begins at ${bounds.startOffset}, the unit at ${start}`)
     }
+    await scope.confirmUnits()
     return await scope.store.initialiseCanaries(lane, SHARD_COUNT, { offset: start - 1, arrivalMs: 0 })
   }
   if (found.length < SHARD_COUNT) {
