@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url'
 import type { Project } from '../features/plan/compile.ts'
 import type { Problem } from '../features/plan/plan.ts'
 import { parseConfig } from '../topology/runtime/config.ts'
-import type { Config, ConfigProblem } from '../topology/runtime/config.ts'
+import type { Config, ConfigProblem, TlsConfig } from '../topology/runtime/config.ts'
 import { loadProject } from '../topology/runtime/project.ts'
 
 /** Something the user can put right: the text says what and how, no stack is wanted. */
@@ -86,8 +86,17 @@ export async function loadConfig(flags: CommonFlags): Promise<{ readonly config:
       features: config.features.map(path => resolve(base, path)),
       dataDirectory: resolve(base, config.dataDirectory),
       models: { directory: resolve(base, config.models.directory) },
+      eventLog: withFiles(base, config.eventLog),
+      schemaRegistry: withFiles(base, config.schemaRegistry),
+      onlineStore: withFiles(base, config.onlineStore),
+      offlineStore: withFiles(base, config.offlineStore),
     },
   }
+}
+
+function withFiles<T extends TlsConfig>(base: string, part: T): T {
+  const file = (path: string): string => (path === '' ? '' : resolve(base, path))
+  return { ...part, tlsCa: file(part.tlsCa), tlsCert: file(part.tlsCert), tlsKey: file(part.tlsKey) }
 }
 
 /** All problems of a plan, one paragraph each. */

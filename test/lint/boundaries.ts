@@ -7,7 +7,7 @@ const topLevelImports: Readonly<Record<string, readonly string[]>> = {
   topology: ['protos', 'features'],
   services: ['protos', 'features', 'topology'],
   'load-tests': ['protos', 'features', 'topology', 'services'],
-  test: ['protos', 'features', 'topology', 'services'],
+  test: ['protos', 'features', 'topology', 'services', 'load-tests'],
   bin: [],
 }
 

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { SETTINGS, defineConfig, environmentName, parseConfig } from '../../topology/runtime/config.ts'
-import type { Config, ConfigOrigins, Setting } from '../../topology/runtime/config.ts'
+import { defineConfig, environmentName, parseConfig } from '../../topology/runtime/config.ts'
+import type { Config, ConfigOrigins } from '../../topology/runtime/config.ts'
+import { SETTINGS } from '../../topology/runtime/settings.ts'
+import type { Setting } from '../../topology/runtime/settings.ts'
 
 const NONE: ConfigOrigins = { file: null, environment: {}, flags: {} }
 

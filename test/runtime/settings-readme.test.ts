@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { SETTINGS } from '../../topology/runtime/config.ts'
+import { SETTINGS } from '../../topology/runtime/settings.ts'
 
 const README = readFileSync(resolve(import.meta.dirname, '..', '..', 'README.md'), 'utf8')
 
