@@ -34,6 +34,12 @@ const PROOFS: Readonly<Record<string, Proof>> = {
     parts: 20,
     environment: part => ({ HEADWATER_SIMULATION_SEEDS: '5000', HEADWATER_SIMULATION_SEED: String(1 + part * 5_000) }),
   },
+  deploy: {
+    files: ['test/deploy/'],
+    about: 'deployment files against the real tools: Helm, Kubernetes and KEDA schemas, Compose, hadolint, promtool',
+    parts: 1,
+    environment: () => ({ HEADWATER_DEPLOY_TOOLS: '1' }),
+  },
 }
 
 interface PartResult {

@@ -5,12 +5,16 @@ import { InputError } from '../../topology/jobs/rows.ts'
 import { UsageError } from '../load.ts'
 import { addBacktestCommand } from './backtest.ts'
 import { addDemoCommand } from './demo.ts'
+import { addDlqCommand } from './dlq.ts'
+import { addDoctorCommand } from './doctor.ts'
 import { addDriftCommand } from './drift.ts'
 import { addImportCommand } from './import.ts'
 import { addInitCommand } from './init-command.ts'
+import { addMigrateCommand } from './migrate.ts'
 import { addPlanCommand } from './plan.ts'
 import { addRunCommand } from './run.ts'
 import { addSqlCommand } from './sql.ts'
+import { addStackCommand } from './stack.ts'
 
 /** The version in package.json, beside the sources or above dist/. */
 function packageVersion(): string {
@@ -40,7 +44,11 @@ function createProgram(): Command {
   addBacktestCommand(program)
   addSqlCommand(program)
   addDriftCommand(program)
+  addMigrateCommand(program)
+  addDlqCommand(program)
+  addDoctorCommand(program)
   addDemoCommand(program)
+  addStackCommand(program)
   return program
 }
 
@@ -54,6 +62,9 @@ function report(error: unknown): number {
   process.stderr.write(`headwater: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
   return 1
 }
+
+// Read by the ONNX runtime when it is loaded; nothing of ours reports to anyone.
+process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
 
 try {
   await createProgram().parseAsync(process.argv)

@@ -27,13 +27,21 @@ export function addRunCommand(program: Command): void {
     .description('start a process of the system, or all of them in one; stops at Ctrl-C with nothing lost')
     .addArgument(new Argument('<process>', 'what to start').choices(Object.keys(PROCESSES)))
   withConfigFlags(command).action(async (name: string, flags: CommonFlags) => {
+    const stopAsked = untilSignal()
     const { config, shipped } = await loadConfig(flags)
     if (shipped) process.stderr.write('no headwater.config.ts here: running the shipped definitions\n')
     const project = await loadDefinitions(config)
     const start = PROCESSES[name]
     if (start === undefined) throw new Error(`no process ${name}`)
-    const stopAsked = untilSignal()
-    const running = await start({ config, project, telemetry: createTelemetry('info') })
+    const starting = start({ config, project, telemetry: createTelemetry('info') })
+    const begun = await Promise.race([starting, stopAsked])
+    if (typeof begun === 'string') {
+      process.stdout.write(`${begun}: finishing\n`)
+      await starting.then(running => running.stop())
+      process.stdout.write('stopped\n')
+      return
+    }
+    const running = begun
     process.stdout.write(`ready: ${running.about}; plan ${project.plan.hash.slice(0, 12)}\n`)
     const ended = await Promise.race([stopAsked, ...(running.failed === undefined ? [] : [running.failed])])
     process.stdout.write(`${ended instanceof Error ? ended.message : ended}: finishing\n`)
