@@ -31,6 +31,7 @@ export const SOURCE: SourcePlan = {
   readBackMs: 0,
   clockSkewMs: 0,
   unknownFields: 'refuse',
+  format: 'json',
   description: '',
   fields: FIELDS.map(([name, type]) => ({ name, type, optional: true, description: '' })),
 }

@@ -15,10 +15,11 @@ import {
   labelRow,
   OFFLINE_TABLES,
   rawRow,
-  rawTableDdl,
+  rawTable,
   rawTableName,
   scoreRow,
 } from '../../topology/processors/offline-schema.ts'
+import { migrateOfflineStore } from '../../topology/runtime/migrate.ts'
 
 const field = (name: string, type: SourcePlan['fields'][number]['type'], optional = false, description = '') => ({
   name,
@@ -38,6 +39,7 @@ const payment: SourcePlan = {
   readBackMs: 0,
   clockSkewMs: 0,
   unknownFields: 'refuse',
+  format: 'json',
   description: "Card payments; the author's words",
   fields: [
     field('paymentId', { kind: 'string' }, false, "The payment's id \\ as sent"),
@@ -208,7 +210,7 @@ describe('the offline tables on the engine', () => {
 
   it('adds the columns of fields that come later', async () => {
     const more = { ...payment, fields: [...payment.fields, field('channel', { kind: 'string' }, true, 'New')] }
-    for (const sql of rawTableDdl(more)) await store.command(sql)
+    await migrateOfflineStore({ ...plan, sources: [more] }, store, 0)
     const cells: Cell[] = ['new', MARCH, 'c9', null, null, null, null, null, null, null, 'web']
     await store.insert('events_payment', [
       rawRow(more, { incarnation: 'life', partition: 2, offset: 0, arrivalMs: 1 }, { id: 'new', time: MARCH, cells }),
@@ -292,8 +294,8 @@ describe('the offline tables on the engine', () => {
 
 describe('names', () => {
   it('refuses a source or a field whose name the store needs', () => {
-    expect(() => rawTableDdl({ ...payment, name: 'scores' })).toThrow(/'scores' is taken/)
+    expect(() => rawTable({ ...payment, name: 'scores' })).toThrow(/'scores' is taken/)
     const fields = [...payment.fields, field('_offset', { kind: 'int' })]
-    expect(() => rawTableDdl({ ...payment, fields })).toThrow(/'_offset'.*begins with '_'/)
+    expect(() => rawTable({ ...payment, fields })).toThrow(/'_offset'.*begins with '_'/)
   })
 })

@@ -18,8 +18,9 @@ import type { OfflineStore } from '../../topology/ports/offline-store.ts'
 import { labelMapper, sourceMapper } from '../../topology/processors/history.ts'
 import type { RecordMapper } from '../../topology/processors/history.ts'
 import { OFFLINE_TABLES } from '../../topology/processors/offline-schema.ts'
-import { prepareTables } from '../../topology/runtime/history.ts'
+import { migrateOfflineStore } from '../../topology/runtime/migrate.ts'
 import { OFFLINE_WRITER_LIMITS, createOfflineWriter } from '../../topology/runtime/offline-writer.ts'
+import type { OfflineWriterLimits } from '../../topology/runtime/offline-writer.ts'
 import { createCursor } from '../worker/simulated-ports.ts'
 
 const visit = event('visit', {
@@ -62,7 +63,7 @@ describe('the offline writer', () => {
     await log.ensureTopics(
       ['visits', 'visits.dead-letter', 'numbers', 'hw.labels'].map(name => ({ name, partitions: 2, retentionMs: 0 })),
     )
-    await prepareTables(plan, offline)
+    await migrateOfflineStore(plan, offline, 0)
     await offline.command('CREATE TABLE numbers (n Int64) ENGINE = MergeTree ORDER BY n')
   })
   afterAll(async () => {
@@ -81,14 +82,14 @@ describe('the offline writer', () => {
     ['numbers', numberMapper],
     ['hw.labels', labelMapper],
   ])
-  const writer = (store: OfflineStore) =>
+  const writer = (store: OfflineStore, limits: Partial<OfflineWriterLimits> = {}) =>
     createOfflineWriter({
       mappers,
       log,
       offline: store,
       clock: systemClock,
       telemetry: createTelemetry('error'),
-      limits: { ...OFFLINE_WRITER_LIMITS, flushIntervalMs: 0 },
+      limits: { ...OFFLINE_WRITER_LIMITS, flushIntervalMs: 0, ...limits },
     })
   const batchOf = (topic: string, partition: number, values: readonly unknown[]): Batch => {
     const records = values.map((value, offset): LogRecord => {
@@ -143,14 +144,83 @@ describe('the offline writer', () => {
     expect((await log.read('visits.dead-letter', 0, 0, 10)).records).toHaveLength(1)
   })
 
+  it('writes a large buffer in several inserts, and tries each again with its own rows and token', async () => {
+    const tried: { rows: number; token: string | undefined }[] = []
+    let down = true
+    const failing: OfflineStore = {
+      ...offline,
+      insert: async (table, rows, token) => {
+        tried.push({ rows: rows.length, token })
+        if (down && tried.length === 2) throw new PortError('STORE_UNAVAILABLE', 'down for the test')
+        await offline.insert(table, rows, token)
+      },
+    }
+    const handlers = writer(failing, { maxInsertRows: 40 })
+    const cursor = createCursor()
+    const event = (i: number) => ({ id: `many${i}`, at: 1_700_000_000_000, page: 'p', depth: i })
+    const values = Array.from({ length: 100 }, (_, i) => event(i))
+    await expect(handlers.batch(batchOf('visits', 1, values), cursor.control)).rejects.toThrow('down for the test')
+    down = false
+    // A batch that comes in between goes into inserts of its own.
+    await handlers.batch(batchOf('visits', 0, [event(1_000)]), cursor.control)
+    expect(tried.map(each => each.rows)).toEqual([40, 40, 40, 20, 1])
+    const tokens = tried.map(each => each.token)
+    expect(tokens[2]).toBe(tokens[1])
+    expect(new Set(tokens).size).toBe(4)
+    expect(tokens.every(token => /^events_visit:[0-9a-f]{64}$/.test(token ?? ''))).toBe(true)
+    expect(await offline.query("SELECT count() AS n FROM events_visit WHERE startsWith(id, 'many')")).toEqual([
+      { n: '101' },
+    ])
+
+    const bytes = writer(failing, { maxInsertBytes: 200 })
+    tried.length = 0
+    await bytes.batch(batchOf('visits', 1, values), cursor.control)
+    expect(tried.reduce((sum, each) => sum + each.rows, 0)).toBe(100)
+    expect(Math.max(...tried.map(each => each.rows))).toBeLessThanOrEqual(4)
+    // Another life of the writer: the same records have other tokens, and collapse all the same.
+    expect(await offline.query("SELECT count() AS n FROM visit WHERE startsWith(id, 'many')")).toEqual([{ n: '101' }])
+  })
+
+  it('counts and names what the log lost before it was copied, and a log that lost its end', async () => {
+    const telemetry = createTelemetry('error')
+    const said: string[] = []
+    const shortLog: EventLog = { ...log, committed: () => Promise.resolve(10) }
+    const handlers = createOfflineWriter({
+      ...{ mappers, log: shortLog, offline, clock: systemClock, group: 'lost' },
+      telemetry: { ...telemetry, log: (_level, message) => void said.push(message) },
+      limits: { ...OFFLINE_WRITER_LIMITS, flushIntervalMs: 0 },
+    })
+    const cursor = createCursor()
+    const bounds = { incarnation: 'life', startOffset: 12, endOffset: 20 }
+    expect(await handlers.assigned('hw.labels', 1, bounds)).toBeNull()
+    const late = { ...batchOf('hw.labels', 1, []), fetchedOffset: 12, nextOffset: 13 }
+    await handlers.batch(late, cursor.control)
+    await handlers.batch({ ...late, fetchedOffset: 13, nextOffset: 15 }, cursor.control)
+    await handlers.batch({ ...late, fetchedOffset: 18, nextOffset: 20 }, cursor.control)
+    await handlers.assigned('visits', 0, { incarnation: 'life', startOffset: 0, endOffset: 4 })
+    expect(said).toEqual([
+      expect.stringMatching(
+        /^offline-writer: records 10 to 11 of hw\.labels partition 1 were removed from the log before/,
+      ),
+      expect.stringMatching(/^offline-writer: records 15 to 17 of hw\.labels partition 1/),
+      expect.stringMatching(
+        /^offline-writer: visits partition 0 ends at 4, but records up to 9 were copied before.*make it again/,
+      ),
+    ])
+    expect(telemetry.counters().get('offline_writer_missing_records{topic=hw.labels}')).toBe(5)
+    expect(telemetry.counters().get('offline_writer_truncated_partitions{topic=visits}')).toBe(1)
+  })
+
   it('widens a field that became optional and refuses one of another type, before anything is written', async () => {
-    await prepareTables(changed(plan, 'page', { optional: true }), offline)
+    await migrateOfflineStore(changed(plan, 'page', { optional: true }), offline, 0)
     const types = await offline.query<{ type: string }>(
       "SELECT type FROM system.columns WHERE database = currentDatabase() AND table = 'events_visit' AND name = 'page'",
     )
     expect(types).toEqual([{ type: 'Nullable(String)' }])
     const other = changed(changed(plan, 'page', { optional: true }), 'depth', { type: { kind: 'string' } })
-    await expect(prepareTables(other, offline)).rejects.toThrow(/"depth" of event "visit" is String now.*Int64/)
+    await expect(migrateOfflineStore(other, offline, 0)).rejects.toThrow(
+      /"depth" of event "visit" is String now.*Int64/,
+    )
   })
 
   it('knows every table of the offline store as a name that no event may have', () => {

@@ -1,4 +1,4 @@
-import { sqlString } from '../../features/plan/expression-sql.ts'
+import { sqlDouble, sqlString } from '../../features/kernel/aggregators/literal-sql.ts'
 import type { ModelManifest } from '../ports/model-repository.ts'
 import type { OfflineStore } from '../ports/offline-store.ts'
 import { assessDrift, DRIFT_THRESHOLDS } from './drift-assess.ts'
@@ -92,7 +92,7 @@ export function countsFromScoresSql(
 ): string {
   const items = manifest.reference.map(({ feature, edges }) => {
     const value = feature === SCORE_FEATURE ? 'score' : `inputs[${sqlString(feature)}]`
-    return `(${sqlString(feature)}, [${edges.join(', ')}]::Array(Float64), ${value})`
+    return `(${sqlString(feature)}, [${edges.map(sqlDouble).join(', ')}]::Array(Float64), ${value})`
   })
   return `SELECT ${sqlString(manifest.name)} AS model, ${sqlString(manifest.version)} AS model_version, item.1 AS feature,
   sumForEach(arrayMap(i -> toUInt64(present AND i = bin), range(length(edges) + 1))) AS bin_counts,

@@ -4,7 +4,9 @@ import type { DecodedEvent } from '../../features/plan/event.ts'
 import { clickHouseType, sqlIdentifier, sqlString } from '../../features/plan/expression-sql.ts'
 import type { FieldPlan, Plan, SourcePlan } from '../../features/plan/plan.ts'
 import type { ScoreRecord } from '../ports/score-record.ts'
-import { FIXED_TABLES_DDL } from './offline-tables.ts'
+import { columnSql, createTableSql } from './offline-ddl.ts'
+import type { ColumnSpec, TableSpec, ViewSpec } from './offline-ddl.ts'
+import { FIXED_TABLES, FIXED_VIEWS } from './offline-tables.ts'
 
 /** Names of the tables that rows are written to, and of the views over them that hold each fact once. */
 export const OFFLINE_TABLES = {
@@ -17,6 +19,7 @@ export const OFFLINE_TABLES = {
   driftMinutes: 'drift_minutes',
   driftStatistics: 'drift_statistics',
   drift: 'drift',
+  migrations: 'schema_migrations',
 } as const
 
 const RESERVED: ReadonlySet<string> = new Set(Object.values(OFFLINE_TABLES))
@@ -63,17 +66,11 @@ function comment(field: FieldPlan): string {
   return [field.description, unit, absent].filter(part => part !== '').join('; ')
 }
 
-interface ColumnDdl {
-  readonly name: string
-  readonly type: string
-  readonly expression: string
-  readonly comment: string
-}
-
-function positionColumns(): readonly ColumnDdl[] {
-  const column = (name: string, type: string, text: string): ColumnDdl => ({
+function positionColumns(): readonly ColumnSpec[] {
+  const column = (name: string, type: string, text: string): ColumnSpec => ({
     name,
     type,
+    kind: 'stored',
     expression: '',
     comment: text,
   })
@@ -90,30 +87,33 @@ function positionColumns(): readonly ColumnDdl[] {
   ]
 }
 
-function storedColumns(source: SourcePlan): readonly ColumnDdl[] {
+function storedColumns(source: SourcePlan): readonly ColumnSpec[] {
   const fields = source.fields.map(field => ({
     name: field.name,
     type: clickHouseType(field.type, field.optional),
+    kind: 'stored' as const,
     expression: '',
     comment: comment(field),
   }))
   return [...fields, ...positionColumns()]
 }
 
-function aliasColumns(source: SourcePlan): readonly ColumnDdl[] {
+function aliasColumns(source: SourcePlan): readonly ColumnSpec[] {
   const taken = new Set(storedColumns(source).map(column => column.name))
-  const utc = (name: string, from: string, optional: boolean, text: string): ColumnDdl => ({
+  const utc = (name: string, from: string, optional: boolean, text: string): ColumnSpec => ({
     name,
     type: optional ? "Nullable(DateTime64(3, 'UTC'))" : "DateTime64(3, 'UTC')",
+    kind: 'alias',
     expression: `fromUnixTimestamp64Milli(${sqlIdentifier(from)}, 'UTC')`,
     comment: text,
   })
   const times = source.fields
     .filter(field => field.type.kind === 'timestamp')
     .map(field => utc(`${field.name}_utc`, field.name, field.optional, `${field.name} as a readable time`))
-  const id: ColumnDdl = {
+  const id: ColumnSpec = {
     name: '_event_id',
     type: 'String',
+    kind: 'alias',
     expression: `toString(${sqlIdentifier(source.idField)})`,
     comment: 'The event id as text, as scores and labels hold it',
   }
@@ -124,12 +124,6 @@ function aliasColumns(source: SourcePlan): readonly ColumnDdl[] {
     ...times,
   ]
   return all.filter(column => !taken.has(column.name))
-}
-
-function columnDdl(column: ColumnDdl): string {
-  const alias = column.expression === '' ? '' : ` ALIAS ${column.expression}`
-  const text = column.comment === '' ? '' : ` COMMENT ${sqlString(column.comment)}`
-  return `${sqlIdentifier(column.name)} ${column.type}${alias}${text}`
 }
 
 function checkNames(source: SourcePlan): void {
@@ -146,44 +140,36 @@ function checkNames(source: SourcePlan): void {
 
 /**
  * The raw table of a source. `ReplacingMergeTree` over the record's own position, partitioned by the month of the row
- * itself: a record that is delivered again collapses, whichever batch it comes in. Fields added later are added as
- * columns (rows written before hold the type's default, or null where the field is optional).
+ * itself: a record that is delivered again collapses, whichever batch it comes in.
  */
-export function rawTableDdl(source: SourcePlan): readonly string[] {
+export function rawTable(source: SourcePlan): TableSpec {
   checkNames(source)
-  const table = sqlIdentifier(rawTableName(source))
-  const columns = [...storedColumns(source), ...aliasColumns(source)]
-  const nullableKey = source.fields.some(field => field.name === source.keyField && field.optional)
-  const settings = [
-    'fsync_after_insert = 1',
-    'fsync_part_directory = 1',
-    'non_replicated_deduplication_window = 1000',
-    ...(nullableKey ? ['allow_nullable_key = 1'] : []),
-  ]
-  const create = [
-    `CREATE TABLE IF NOT EXISTS ${table} (`,
-    columns.map(column => `  ${columnDdl(column)}`).join(',\n'),
-    `) ENGINE = ReplacingMergeTree`,
-    `PARTITION BY toYYYYMM(fromUnixTimestamp64Milli(_event_ms, 'UTC'))`,
-    `ORDER BY (${sqlIdentifier(source.keyField)}, _event_ms, _partition, _offset, _incarnation)`,
-    `SETTINGS ${settings.join(', ')}`,
-    `COMMENT ${sqlString(`Every accepted record of ${source.topic}, as it came; read the view ${source.name}. ${source.description}`.trim())}`,
-  ].join('\n')
-  const added = columns.map(column => `ADD COLUMN IF NOT EXISTS ${columnDdl(column)}`).join(', ')
-  return [create, `ALTER TABLE ${table} ${added}`, rawViewDdl(source)]
+  const about = `Every accepted record of ${source.topic}, as it came; read the view ${source.name}. ${source.description}`
+  return {
+    kind: 'table',
+    name: rawTableName(source),
+    columns: [...storedColumns(source), ...aliasColumns(source)],
+    versionColumn: '',
+    partitionBy: `toYYYYMM(fromUnixTimestamp64Milli(_event_ms, 'UTC'))`,
+    orderBy: [source.keyField, '_event_ms', '_partition', '_offset', '_incarnation'],
+    nullableKey: source.fields.some(field => field.name === source.keyField && field.optional),
+    arrivalColumn: '_arrival_ms',
+    comment: about.trim(),
+    event: source.name,
+  }
 }
 
 /**
  * The analysts' view, named as the source: each record once, and of records with the same id and time in one
  * partition the first in the log. Late events are in it: lateness belongs to an entity, not to a row.
  */
-function rawViewDdl(source: SourcePlan): string {
+export function rawView(source: SourcePlan): ViewSpec {
   const table = sqlIdentifier(rawTableName(source))
   const columns = [...storedColumns(source), ...aliasColumns(source)]
   const identity = `sipHash128(_incarnation, _partition, ${sqlIdentifier(source.idField)}, _event_ms)`
-  const listed = columns.map(column => columnDdl({ ...column, expression: '' })).join(', ')
+  const listed = columns.map(column => columnSql({ ...column, kind: 'stored' })).join(', ')
   const about = `Events of ${source.topic}, each once: a redelivered record or a duplicate (same id and time in one partition) is left out. ${source.description}`
-  return [
+  const sql = [
     `CREATE OR REPLACE VIEW ${sqlIdentifier(source.name)} (${listed}) AS`,
     `SELECT ${columns.map(column => `e.${sqlIdentifier(column.name)} AS ${sqlIdentifier(column.name)}`).join(', ')}`,
     `FROM ${table} AS e FINAL`,
@@ -194,45 +180,27 @@ function rawViewDdl(source: SourcePlan): string {
     `WHERE ifNull(d.after_first, 0) IN (0, e._offset + 1)`,
     `COMMENT ${sqlString(about.trim())}`,
   ].join('\n')
+  return { kind: 'view', name: source.name, over: rawTableName(source), sql }
 }
 
-/** A column as `system.columns` lists it. */
-export interface StoredColumn {
-  readonly name: string
-  readonly type: string
+/** What the offline store must hold for a plan. */
+export interface OfflineObjects {
+  readonly tables: readonly TableSpec[]
+  readonly views: readonly ViewSpec[]
 }
 
-/**
- * What must change in a source's raw table before its events fit: statements that lose nothing (a field that became
- * optional), and problems where a field's type is another one now. `stored` is empty for a table that is not made yet.
- */
-export function rawTableChanges(
-  source: SourcePlan,
-  stored: readonly StoredColumn[],
-): { readonly statements: readonly string[]; readonly problems: readonly string[] } {
-  const table = rawTableName(source)
-  const statements: string[] = []
-  const problems: string[] = []
-  const found = new Map(stored.map(column => [column.name, column.type]))
-  for (const field of source.fields) {
-    const type = clickHouseType(field.type, field.optional)
-    const before = found.get(field.name)
-    if (before === undefined || before === type) continue
-    if (type === `Nullable(${before})` && field.name !== source.keyField) {
-      statements.push(`ALTER TABLE ${sqlIdentifier(table)} MODIFY COLUMN ${sqlIdentifier(field.name)} ${type}`)
-    } else {
-      problems.push(
-        `field "${field.name}" of event "${source.name}" is ${type} now, the table ${table} keeps it as ${before}; ` +
-          'give the changed field a new name, or change it back',
-      )
-    }
+/** Tables and views of a plan: its sources' and those that every plan has. */
+export function offlineObjects(plan: Plan): OfflineObjects {
+  return {
+    tables: [...plan.sources.map(rawTable), ...FIXED_TABLES],
+    views: [...plan.sources.map(rawView), ...FIXED_VIEWS],
   }
-  return { statements, problems }
 }
 
-/** Everything the offline store needs for a plan; each statement may be run again at any time. */
+/** Statements that make everything the offline store needs for a plan from nothing; each may be run again at any time. */
 export function allTablesDdl(plan: Plan): readonly string[] {
-  return [...plan.sources.flatMap(source => [...rawTableDdl(source)]), ...FIXED_TABLES_DDL]
+  const { tables, views } = offlineObjects(plan)
+  return [...tables.map(table => createTableSql(table, 0)), ...views.map(view => view.sql)]
 }
 
 function columnValue(field: FieldPlan, cell: Cell): unknown {

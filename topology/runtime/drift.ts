@@ -6,6 +6,7 @@ import type { ModelManifest } from '../ports/model-repository.ts'
 import type { OfflineStore } from '../ports/offline-store.ts'
 import { consumerErrors } from './context.ts'
 import type { Running, RuntimeContext } from './context.ts'
+import { prepareOfflineStore } from './migrate.ts'
 import { readManifests } from './models.ts'
 
 const FLUSH_INTERVAL_MS = 1_000
@@ -33,8 +34,9 @@ export async function startDriftMonitoring(
   context: RuntimeContext,
   offline: OfflineStore,
 ): Promise<RunningDriftMonitor> {
-  const { config, clock, telemetry } = context
-  const manifests = await manifestsByVersion(config, context.project.plan)
+  const { config, project, clock, telemetry } = context
+  await prepareOfflineStore(config, project.plan, offline, telemetry)
+  const manifests = await manifestsByVersion(config, project.plan)
   const monitor = createDriftMonitor({
     offline,
     manifests,

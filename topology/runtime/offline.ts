@@ -1,27 +1,99 @@
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PortError } from '../ports/errors.ts'
 import type { OfflineStore } from '../ports/offline-store.ts'
 import type { TableFiles } from '../ports/table-file.ts'
 import type { Config } from './config.ts'
+import { requireServerVersion } from './offline-check.ts'
 
 const POLL_MS = 100
 const MAX_OWN_WAIT_MS = 30_000
+/** Attempts at a server, at growing intervals of 3 seconds in all; whoever asks tries again after that. */
+const SERVER_ATTEMPTS = 6
 
 function folder(config: Config): string {
   return join(config.dataDirectory, 'offline')
 }
 
+/** User and password where a password is set; the embedded engine asks for them then. */
+function credentialsOf(config: Config): { readonly username: string; readonly password: string } | undefined {
+  const { username, password } = config.offlineStore
+  return password === '' ? undefined : { username, password }
+}
+
+async function pem(config: Config, key: 'tlsCa' | 'tlsCert' | 'tlsKey'): Promise<string | undefined> {
+  const path = config.offlineStore[key]
+  if (path === '') return undefined
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new PortError('STORE_UNAVAILABLE', `offlineStore.${key} cannot be read: ${reason}`, { cause: error })
+  }
+}
+
+type TlsText = { readonly ca?: string; readonly cert?: string; readonly key?: string }
+
+/** What encrypts the connection; undefined for the system's authorities and no certificate of our own, or for none. */
+async function tlsOf(config: Config): Promise<TlsText | undefined> {
+  const { url, tls, tlsCert, tlsKey } = config.offlineStore
+  const encrypted = URL.canParse(url) && new URL(url).protocol === 'https:'
+  if (tls && !encrypted) {
+    const message = `offlineStore.tls is true but offlineStore.url is ${url}: give the address of ClickHouse's https port`
+    throw new PortError('STORE_UNAVAILABLE', message)
+  }
+  if ((tlsCert === '') !== (tlsKey === '')) {
+    const missing = tlsCert === '' ? 'tlsCert' : 'tlsKey'
+    const message = `offlineStore.${missing} is not set: a certificate and its key are needed together`
+    throw new PortError('STORE_UNAVAILABLE', message)
+  }
+  if (!encrypted) return undefined
+  const [ca, cert, key] = await Promise.all([pem(config, 'tlsCa'), pem(config, 'tlsCert'), pem(config, 'tlsKey')])
+  if (ca === undefined && cert === undefined) return undefined
+  return {
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+  }
+}
+
+function isLoopback(url: string): boolean {
+  return URL.canParse(url) && /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(url).hostname)
+}
+
+async function connectServer(config: Config, createDatabase: boolean): Promise<OfflineStore> {
+  const { openClickHouseOfflineStore } = await import('../adapters/offline-store/clickhouse/clickhouse.ts')
+  const { url, database, username, password, requestTimeoutMs } = config.offlineStore
+  const tls = await tlsOf(config)
+  const store = await openClickHouseOfflineStore({
+    ...{ url, database, username, password, requestTimeoutMs, createDatabase },
+    maxAttempts: SERVER_ATTEMPTS,
+    compression: !isLoopback(url),
+    ...(tls === undefined ? {} : { tls }),
+  })
+  try {
+    await requireServerVersion(store)
+    return store
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+}
+
 async function connect(config: Config, url: string): Promise<OfflineStore> {
   const { openClickHouseOfflineStore } = await import('../adapters/offline-store/clickhouse/clickhouse.ts')
-  const { database, username, password } = config.offlineStore
-  return await openClickHouseOfflineStore(
-    config.offlineStore.kind === 'clickhouse' ? { url, database, username, password } : { url, database },
-  )
+  const { database } = config.offlineStore
+  return await openClickHouseOfflineStore({ url, database, ...credentialsOf(config) })
 }
 
 async function serve(config: Config): Promise<OfflineStore> {
   const { startChdbServer } = await import('../adapters/offline-store/chdb/server.ts')
-  const server = await startChdbServer({ directory: folder(config), port: config.offlineStore.port })
+  const credentials = credentialsOf(config)
+  const server = await startChdbServer({
+    directory: folder(config),
+    port: config.offlineStore.port,
+    ...(credentials === undefined ? {} : { credentials }),
+  })
   const store = await connect(config, server.url)
   return {
     ...store,
@@ -35,9 +107,11 @@ async function serve(config: Config): Promise<OfflineStore> {
 /**
  * Connects to the offline store. With the embedded engine that is the process that serves the data folder; where none
  * does, this process serves it itself until the store is closed. For commands that end soon.
+ * @param createDatabase whether to make the database on a ClickHouse server where it is absent; the embedded engine's
+ * is made always
  */
-export async function openOfflineStore(config: Config): Promise<OfflineStore> {
-  if (config.offlineStore.kind === 'clickhouse') return await connect(config, config.offlineStore.url)
+export async function openOfflineStore(config: Config, createDatabase = false): Promise<OfflineStore> {
+  if (config.offlineStore.kind === 'clickhouse') return await connectServer(config, createDatabase)
   const { readServedAddress } = await import('../adapters/offline-store/chdb/server.ts')
   const served = await readServedAddress(folder(config))
   return served === null ? await serve(config) : await connect(config, served)
@@ -48,7 +122,7 @@ export async function openOfflineStore(config: Config): Promise<OfflineStore> {
  * and waits for a command that happens to serve it now.
  */
 export async function ownOfflineStore(config: Config): Promise<OfflineStore> {
-  if (config.offlineStore.kind === 'clickhouse') return await connect(config, config.offlineStore.url)
+  if (config.offlineStore.kind === 'clickhouse') return await connectServer(config, false)
   const { readServedAddress } = await import('../adapters/offline-store/chdb/server.ts')
   let served = await readServedAddress(folder(config))
   for (let waited = 0; served !== null && waited < MAX_OWN_WAIT_MS; waited += POLL_MS) {
@@ -64,7 +138,7 @@ export async function ownOfflineStore(config: Config): Promise<OfflineStore> {
 
 /** Waits for the process that serves the embedded engine, or connects to the server at once. */
 export async function awaitOfflineStore(config: Config, maxWaitMs: number): Promise<OfflineStore> {
-  if (config.offlineStore.kind === 'clickhouse') return await connect(config, config.offlineStore.url)
+  if (config.offlineStore.kind === 'clickhouse') return await connectServer(config, false)
   const { readServedAddress } = await import('../adapters/offline-store/chdb/server.ts')
   for (let waited = 0; waited <= maxWaitMs; waited += POLL_MS) {
     const served = await readServedAddress(folder(config))

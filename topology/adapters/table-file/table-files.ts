@@ -106,7 +106,7 @@ interface Use {
 
 async function useStore(): Promise<Use> {
   const engine = await useEngine()
-  const store = connectClickHouse({ url: engine.url, settings: READ_SETTINGS })
+  const store = connectClickHouse({ url: engine.url, ...engine.credentials, settings: READ_SETTINGS })
   return {
     store,
     async end() {

@@ -7,6 +7,8 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { sqlString } from '../../../../features/plan/expression-sql.ts'
 import type { ConnectionPool, Lease } from './connections.ts'
+import { requireCredentials } from './credentials.ts'
+import type { Credentials } from './credentials.ts'
 import { HttpFailure, toEngineError } from './engine-error.ts'
 import { once, sendChunks, startAnswer, withFirst } from './http-answer.ts'
 import type { HttpQuery } from './http-request.ts'
@@ -26,6 +28,8 @@ export interface HandlerOptions {
   readonly stalledClientMs: number
   /** Names that a Host or Origin header may carry. */
   readonly hostNames: ReadonlySet<string>
+  /** null where nobody is asked for a password. */
+  readonly credentials: Credentials | null
 }
 
 const HEAD_BYTES = 64 * 1024
@@ -294,6 +298,7 @@ export async function handleRequest(
     if (request.method === 'HEAD') return sendPlain(response, 200, '')
     if (!reading && request.method !== 'POST') return sendPlain(response, 501, 'Use GET or POST.\n')
     if (reading && !url.searchParams.has('query')) return sendPlain(response, 200, 'Ok.\n')
+    if (options.credentials !== null) requireCredentials(options.credentials, request, url)
     const query = readHttpQuery(request, url, randomUUID)
     response.setHeader('X-ClickHouse-Query-Id', query.queryId.replaceAll(/[^\x20-\x7e]/g, '?'))
     response.setHeader('X-ClickHouse-Timezone', 'UTC')

@@ -3,6 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { parentPort, workerData } from 'node:worker_threads'
 import { createConnectionPool } from './connections.ts'
+import type { Credentials } from './credentials.ts'
 import { handleRequest } from './http-handler.ts'
 
 /** What the thread is started with. */
@@ -16,6 +17,7 @@ export interface WorkerSettings {
   readonly maxStatementBytes: number
   readonly stalledClientMs: number
   readonly drainMs: number
+  readonly credentials: Credentials | null
 }
 
 /** What the thread tells its owner. */

@@ -6,13 +6,14 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { inspect } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { PortError } from '../../../ports/errors.ts'
+import type { Credentials } from './credentials.ts'
 import type { WorkerMessage, WorkerSettings } from './server-worker.ts'
 
 /** Where and how the embedded engine is served. */
 export interface ChdbServerOptions {
   /** The folder that holds the data; made when absent. One process at a time owns it. */
   readonly directory: string
-  /** Interface to listen on; only loopback unless another is named. The engine has no users and no passwords. */
+  /** Interface to listen on; only loopback unless another is named. The engine itself has no users and no passwords. */
   readonly host?: string
   /** 0 takes a free port. */
   readonly port?: number
@@ -24,6 +25,8 @@ export interface ChdbServerOptions {
   readonly stalledClientMs?: number
   /** How long `close` waits for answers in progress. */
   readonly drainMs?: number
+  /** The user and password that every query must come with; nobody is asked for any where absent. */
+  readonly credentials?: Credentials
 }
 
 /** A served folder. */
@@ -36,6 +39,7 @@ interface Engine {
   readonly kind: 'served' | 'temporary'
   readonly directory: string
   readonly url: string
+  readonly credentials: Credentials | null
   readonly worker: Worker
   /** Operations of this process that lean on it. */
   users: number
@@ -167,6 +171,7 @@ async function startEngine(
     maxStatementBytes: options.maxStatementBytes ?? 16 * 1024 ** 2,
     stalledClientMs: options.stalledClientMs ?? 300_000,
     drainMs: options.drainMs ?? 10_000,
+    credentials: options.credentials ?? null,
   }
   await mkdir(settings.spoolDirectory)
   // The engine leaves thread-exit hooks behind; loaded here too, its code stays in memory when the thread ends.
@@ -207,6 +212,7 @@ async function startEngine(
     kind,
     directory,
     url: `http://${name === '0.0.0.0' ? '127.0.0.1' : name}:${first.port}`,
+    credentials: settings.credentials,
     worker,
     users: 0,
     async stop() {
@@ -290,6 +296,8 @@ async function startTemporary(): Promise<Engine> {
 /** An engine of this process for the time of one operation, on files of this machine. */
 export interface EngineUse {
   readonly url: string
+  /** What to log in with; null where nothing is asked for. */
+  readonly credentials: Credentials | null
   release(): void
 }
 
@@ -302,6 +310,7 @@ export function useEngine(): Promise<EngineUse> {
     let released = false
     return {
       url: engine.url,
+      credentials: engine.credentials,
       release() {
         if (!released) engine.users -= 1
         released = true

@@ -1,38 +1,37 @@
-import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client'
-import { ClickHouseError, ClickHouseLogLevel, createClient } from '@clickhouse/client'
+import type { ClickHouseSettings } from '@clickhouse/client'
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { sqlIdentifier } from '../../../../features/plan/expression-sql.ts'
 import { PortError } from '../../../ports/errors.ts'
 import type { OfflineStore } from '../../../ports/offline-store.ts'
 import { jsonRow } from '../../json-rows.ts'
+import { SETTINGS, clientOf } from './connection.ts'
+import { connectionFailure, failureOf, toPortError } from './failures.ts'
+import type { Failure } from './failures.ts'
 
 /** Where ClickHouse is and how to speak to it; the same for a server and for the embedded engine. */
 export interface ClickHouseOptions {
   readonly url: string
-  /** Made when absent. */
   readonly database?: string
+  /** Whether to make the database where it is absent; true by default. */
+  readonly createDatabase?: boolean
   readonly username?: string
   readonly password?: string
   /** Attempts of a call that is safe to repeat, the first included. */
   readonly maxAttempts?: number
-  /** Wait before the first repetition; doubled each time. */
+  /** Wait before the first repetition; doubled each time, up to five seconds. */
   readonly retryDelayMs?: number
+  /** How long an answer may take, in milliseconds; of one that is longer in coming it is not known what was done. */
   readonly requestTimeoutMs?: number
   readonly maxOpenConnections?: number
   /** gzip both ways; worth it over a network, not on loopback. */
   readonly compression?: boolean
   readonly settings?: Readonly<Record<string, string | number | boolean>>
+  /** For an `https` address: authorities beside the known ones, and certificate and key of this client; PEM text. */
+  readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string }
 }
 
-/** What every statement is sent with, so that answers do not depend on a server's configuration. */
-const SETTINGS: ClickHouseSettings = {
-  async_insert: 0,
-  join_use_nulls: 1,
-  join_algorithm: 'hash',
-  output_format_json_quote_64bit_integers: 1,
-  output_format_json_quote_denormals: 1,
-}
+const MAX_RETRY_DELAY_MS = 5_000
 
 /** What rows are inserted with: nothing is left out or filled in silently. */
 const INSERT_SETTINGS: ClickHouseSettings = {
@@ -44,38 +43,9 @@ const INSERT_SETTINGS: ClickHouseSettings = {
   max_partitions_per_insert_block: '10000',
 }
 
-const REFUSED = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'])
-const BROKEN = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'UND_ERR_SOCKET'])
-
-function connectionFailure(error: unknown): 'refused' | 'broken' | null {
-  if (error instanceof ClickHouseError) return null
-  const code = (error as { readonly code?: unknown }).code
-  if (typeof code === 'string' && REFUSED.has(code)) return 'refused'
-  if (typeof code === 'string' && BROKEN.has(code)) return 'broken'
-  const inner: unknown = error instanceof AggregateError ? error.errors[0] : null
-  if (inner !== null && inner !== undefined) return connectionFailure(inner)
-  return error instanceof Error && /socket hang up|aborted|ECONNRESET|Timeout error/.test(error.message)
-    ? 'broken'
-    : null
-}
-
 function shortened(sql: string): string {
   const line = sql.replaceAll(/\s+/g, ' ').trim()
   return line.length <= 200 ? line : `${line.slice(0, 200)}…`
-}
-
-function toPortError(error: unknown, url: string, what: string): PortError {
-  if (error instanceof PortError) return error
-  if (error instanceof ClickHouseError) {
-    const message = `ClickHouse refused ${what}: Code: ${error.code}. DB::Exception: ${error.message.trim()} (${error.type ?? 'UNKNOWN'})`
-    return new PortError('QUERY_FAILED', message, { cause: error })
-  }
-  const text = error instanceof Error ? error.message || error.name : String(error)
-  if (connectionFailure(error) !== null) {
-    const message = `Cannot reach ClickHouse at ${url} (${text}) for ${what}. Check that it runs and that the address is right.`
-    return new PortError('STORE_UNAVAILABLE', message, { cause: error })
-  }
-  return new PortError('QUERY_FAILED', `ClickHouse at ${url} did not answer ${what}: ${text}`, { cause: error })
 }
 
 /** A name as ClickHouse quotes it; `a.b` names a table of a database. */
@@ -106,23 +76,18 @@ function brokenOff(error: unknown, url: string, what: string): PortError {
   return new PortError('QUERY_FAILED', message, { cause: error })
 }
 
-function clientOf(options: ClickHouseOptions): ClickHouseClient {
-  return createClient({
-    url: options.url,
-    database: options.database ?? 'default',
-    username: options.username ?? 'default',
-    password: options.password ?? '',
-    application: 'headwater',
-    request_timeout: options.requestTimeoutMs ?? 600_000,
-    max_open_connections: options.maxOpenConnections ?? 16,
-    compression: { request: options.compression ?? false, response: options.compression ?? false },
-    clickhouse_settings: { ...SETTINGS, ...options.settings },
-    log: { level: ClickHouseLogLevel.OFF },
-  })
-}
-
 function queryParams(params: Readonly<Record<string, unknown>> | undefined) {
   return params === undefined ? {} : { query_params: { ...params }, use_multipart_params_auto: true }
+}
+
+type CallKind = 'command' | 'read' | 'insert' | 'tokenInsert'
+
+/** After which failures a call is repeated: only an insert with a token may be done twice and count once. */
+const REPEATED: Readonly<Record<CallKind, ReadonlySet<Failure>>> = {
+  command: new Set<Failure>(['refused']),
+  read: new Set<Failure>(['refused', 'lost']),
+  insert: new Set<Failure>(['refused']),
+  tokenInsert: new Set<Failure>(['refused', 'lost', 'busy']),
 }
 
 /** The store without the making of its database; for tools that only read and write files. */
@@ -131,16 +96,17 @@ export function connectClickHouse(options: ClickHouseOptions): OfflineStore {
   const client = clientOf(options)
   let closed = false
 
-  const attempt = async <T>(what: string, repeatable: boolean, work: () => Promise<T>): Promise<T> => {
+  const attempt = async <T>(what: string, kind: CallKind, work: () => Promise<T>): Promise<T> => {
     for (let tried = 1; ; tried += 1) {
       if (closed) throw new PortError('CLOSED', `The offline store at ${options.url} is closed.`)
       try {
         return await work()
       } catch (error) {
-        const failure = connectionFailure(error)
-        const again = failure === 'refused' || (failure === 'broken' && repeatable)
-        if (!again || tried >= attempts) throw toPortError(error, options.url, what)
-        await sleep((options.retryDelayMs ?? 50) * 2 ** (tried - 1))
+        const failure = failureOf(error)
+        const inserting = kind === 'insert' || kind === 'tokenInsert'
+        const again = failure !== null && REPEATED[kind].has(failure)
+        if (!again || tried >= attempts) throw toPortError(error, options.url, what, inserting)
+        await sleep(Math.min((options.retryDelayMs ?? 50) * 2 ** (tried - 1), MAX_RETRY_DELAY_MS))
       }
     }
   }
@@ -148,26 +114,26 @@ export function connectClickHouse(options: ClickHouseOptions): OfflineStore {
   return {
     url: options.url,
     command(sql, params) {
-      return attempt(`the statement "${shortened(sql)}"`, false, async () => {
+      return attempt(`the statement "${shortened(sql)}"`, 'command', async () => {
         await client.command({ query: sql, ...queryParams(params), clickhouse_settings: { wait_end_of_query: 1 } })
       })
     },
     query<Row>(sql: string, params?: Readonly<Record<string, unknown>>) {
-      return attempt(`the query "${shortened(sql)}"`, true, async () => {
+      return attempt(`the query "${shortened(sql)}"`, 'read', async () => {
         const result = await client.query({ query: sql, format: 'JSONEachRow', ...queryParams(params) })
         return await result.json<Row>()
       })
     },
     async *stream<Row>(sql: string, params?: Readonly<Record<string, unknown>>) {
       const what = `the query "${shortened(sql)}"`
-      const result = await attempt(what, true, () =>
+      const result = await attempt(what, 'read', () =>
         client.query({ query: sql, format: 'JSONEachRow', ...queryParams(params) }),
       )
       const rows = result.stream<Row>()
       try {
         for await (const chunk of rows) yield chunk.map(row => row.json())
       } catch (error) {
-        if (connectionFailure(error) === null) throw toPortError(error, options.url, what)
+        if (connectionFailure(error) === null) throw toPortError(error, options.url, what, false)
         throw brokenOff(error, options.url, what)
       } finally {
         rows.destroy()
@@ -178,7 +144,7 @@ export function connectClickHouse(options: ClickHouseOptions): OfflineStore {
       if (rows.length === 0) return
       const what = `${rows.length} rows for the table ${table}`
       const dedup = token === undefined ? {} : { insert_deduplication_token: token }
-      await attempt(what, token !== undefined, async () => {
+      await attempt(what, token === undefined ? 'insert' : 'tokenInsert', async () => {
         const result = await client.exec({
           query: `INSERT INTO ${quotedTable(table)} FORMAT JSONEachRow`,
           values: Readable.from(pieces(rows), { objectMode: false }),
@@ -188,7 +154,7 @@ export function connectClickHouse(options: ClickHouseOptions): OfflineStore {
       })
     },
     export(sql, format, exporting) {
-      return attempt(`the query "${shortened(sql)}"`, true, async () => {
+      return attempt(`the query "${shortened(sql)}"`, 'read', async () => {
         if (!/^[A-Za-z0-9]+$/.test(format)) throw new PortError('QUERY_FAILED', `'${format}' is no name of a format.`)
         const query = `${sql.trimEnd().replace(/;$/, '')}\nFORMAT ${format}`
         // The level 2 refuses every change but that of settings, of which a query brings its own.
@@ -208,22 +174,29 @@ export function connectClickHouse(options: ClickHouseOptions): OfflineStore {
 
 /**
  * The offline store on ClickHouse's HTTP interface, through the official client: a server, or the embedded engine that
- * some process serves. Makes the database when absent.
+ * some process serves. Makes the database when absent, unless told not to.
  *
- * `QUERY_FAILED` carries ClickHouse's own text and code, `STORE_UNAVAILABLE` means it was not reached after the bounded
- * number of attempts. A call that did not reach the server is always repeated; one whose connection broke only when
- * that is safe: reads, and inserts with a token.
+ * `QUERY_FAILED` carries ClickHouse's own text and code, `STORE_UNAVAILABLE` means it was not reached, or could not take
+ * rows, after the bounded number of attempts; or that it does not know the user. A call that did not reach the server
+ * is always repeated; one whose answer was lost only when that is safe: reads, and inserts with a token. Such an insert
+ * is also repeated after errors that pass (memory, parts, time, replicas).
  *
  * In rows, decimals come as numbers (exact up to 15 digits; select `toString(x)` for more) and a double that is not a
  * number or is infinite comes as the string `nan`, `inf` or `-inf`, which `insert` accepts in turn.
  */
 export async function openClickHouseOfflineStore(options: ClickHouseOptions): Promise<OfflineStore> {
   const database = options.database ?? 'headwater'
+  if (options.createDatabase !== false) await createDatabase(options, database)
+  return connectClickHouse({ ...options, database })
+}
+
+/** A user that may not make databases can still connect to one that is there. */
+async function createDatabase(options: ClickHouseOptions, database: string): Promise<void> {
   const setup = connectClickHouse({ ...options, database: 'default' })
   try {
-    await setup.command('CREATE DATABASE IF NOT EXISTS {name:Identifier}', { name: database })
+    const found = await setup.query('SELECT 1 FROM system.databases WHERE name = {name:String}', { name: database })
+    if (found.length === 0) await setup.command('CREATE DATABASE IF NOT EXISTS {name:Identifier}', { name: database })
   } finally {
     await setup.close()
   }
-  return connectClickHouse({ ...options, database })
 }
