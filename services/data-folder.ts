@@ -1,31 +1,11 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from '../topology/runtime/config.ts'
+import { identityOf } from '../topology/stack/identity.ts'
 import { UsageError } from './load.ts'
 
 const HOLDER = 'running.json'
 const DEMO_MARK = 'made-by-headwater-demo'
-
-/**
- * What tells a process from a later one with the same number: its start time where the system shows it (Linux), else
- * only that it is there. Null when there is none.
- */
-function identityOf(pid: number): string | null {
-  try {
-    process.kill(pid, 0)
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EPERM')) return null
-  }
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[START_TIME_FIELD] ?? 'running'
-  } catch {
-    return 'running'
-  }
-}
-
-/** Of the fields of /proc/PID/stat behind the command's name. */
-const START_TIME_FIELD = 19
 
 interface Holder {
   readonly pid: number

@@ -38,7 +38,7 @@ export function durationOption(flags: string, description: string, initial: stri
 }
 
 /** `90s`, `5m`, `2h` or a number of seconds, as milliseconds. */
-function duration(text: string): number {
+export function duration(text: string): number {
   const match = /^(\d+)(ms|s|m|h)?$/.exec(text)
   if (match === null) throw new InvalidArgumentError('must be a duration such as 90s, 5m or 2h')
   const unit = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[match[2] ?? 's'] ?? 1_000
