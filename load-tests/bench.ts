@@ -1,7 +1,10 @@
 import { parseArgs } from 'node:util'
+import { benchAvro } from './avro.ts'
 import { benchKernel } from './kernel.ts'
 import { renderRows, writeRows } from './rows.ts'
 import type { BenchRow } from './rows.ts'
+import { benchEngines } from './engines/engines.ts'
+import { benchRedisStore } from './redis-store.ts'
 import { benchScore } from './score.ts'
 import { benchWorker } from './worker.ts'
 
@@ -9,6 +12,9 @@ const SUITES: Readonly<Record<string, () => Promise<readonly BenchRow[]>>> = {
   kernel: benchKernel,
   worker: benchWorker,
   score: benchScore,
+  redis: benchRedisStore,
+  engines: benchEngines,
+  avro: benchAvro,
 }
 
 const HELP = `npm run bench [-- SUITE …] [--json FILE]

@@ -33,6 +33,12 @@ export interface EventOptions<F extends Fields> {
   readonly partitions?: number
   /** What becomes of an event with a field that is not listed; refused by default. */
   readonly unknownFields?: 'refuse' | 'ignore'
+  /**
+   * How records are written to the topic; JSON by default. With `avro` they are written in Confluent's wire format, under
+   * a schema made from the fields, and read in that or as JSON. Fields that only the writer's schema has are left out,
+   * whatever `unknownFields` says.
+   */
+  readonly format?: 'json' | 'avro'
   readonly fields: F
   readonly description?: string
 }

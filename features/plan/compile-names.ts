@@ -19,6 +19,7 @@ export const RESERVED_EVENTS: ReadonlySet<string> = new Set([
   'drift_minutes',
   'drift_statistics',
   'drift',
+  'schema_migrations',
 ])
 const RAW_TABLE = /^events_/
 

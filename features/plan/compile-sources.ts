@@ -30,6 +30,7 @@ const EVENT_OPTIONS = [
   'clockSkew',
   'partitions',
   'unknownFields',
+  'format',
   'fields',
   'description',
 ]
@@ -68,6 +69,10 @@ export function compileEvent(definition: Event, report: Report): SourcePlan {
   if (unknownFields !== 'refuse' && unknownFields !== 'ignore') {
     report('HW0210', where, `unknownFields is ${shownText(unknownFields)}; it is 'refuse' or 'ignore'`)
   }
+  const format = options['format'] ?? 'json'
+  if (format !== 'json' && format !== 'avro') {
+    report('HW0210', where, `format is ${shownText(format)}; it is 'json' or 'avro'`)
+  }
   return {
     name,
     topic: textOf(options['topic']),
@@ -79,6 +84,7 @@ export function compileEvent(definition: Event, report: Report): SourcePlan {
     readBackMs: checkDuration('readBack', options['readBack'] ?? '5m', READ_BACK_BOUNDS, where, report),
     clockSkewMs: checkDuration('clockSkew', options['clockSkew'] ?? '5m', CLOCK_SKEW_BOUNDS, where, report),
     unknownFields: unknownFields === 'ignore' ? 'ignore' : 'refuse',
+    format: format === 'avro' ? 'avro' : 'json',
     fields,
     description: textOf(options['description']),
   }

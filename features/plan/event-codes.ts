@@ -16,6 +16,9 @@ export const DECODE_ERRORS = {
   VECTOR_LENGTH: 'a vector has another length',
   BAD_TIME: 'a time is not a calendar date and time with a zone',
   LOOKS_LIKE_SECONDS: 'a time in milliseconds lies before March 1973, as one in seconds would',
+  NOT_AVRO: 'the body is not a value of the schema that the record names, or the record is cut short',
+  UNKNOWN_SCHEMA: 'the record names a schema that the registry does not have',
+  SCHEMA_NOT_READABLE: 'the schema that the record names cannot be read as this event',
   FUTURE: 'the event is dated further ahead of its arrival than the clock skew allows',
 } as const
 

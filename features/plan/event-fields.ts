@@ -82,7 +82,10 @@ function readInt(value: unknown): Cell | Refusal {
 
 function safeInteger(text: string, value: unknown): number | Refusal {
   const plain = Number(text)
-  if (!Number.isSafeInteger(plain)) return Number.isInteger(plain) ? beyondSafe(value) : wrong('a whole number', value)
+  if (!Number.isSafeInteger(plain)) {
+    const isPart = Number.isFinite(plain) && !Number.isInteger(plain)
+    return isPart ? wrong('a whole number', value) : beyondSafe(value)
+  }
   return isExactly(text, plain) ? plain + 0 : wrong('a whole number', value)
 }
 

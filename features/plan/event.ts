@@ -51,6 +51,9 @@ interface PreparedField {
   readonly read: CellReader
 }
 
+const BEGINS_AS_AVRO =
+  "the record is not JSON: it begins with a zero byte, as records with a schema's number do; give the event format: 'avro' if its producers write Avro"
+
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 /** Prepares a source's checks; keep the result, it is what makes decoding fast. */
@@ -110,6 +113,7 @@ export function eventDecoder(source: SourcePlan): EventDecoder {
       return refused('RECORD_TOO_LARGE', `the record has ${bytes.length} bytes, at most ${maxRecordBytes} are allowed`)
     }
     if (bytes.length === 0) return refused('NOT_JSON', 'the record is empty')
+    if (bytes[0] === 0) return refused('NOT_JSON', BEGINS_AS_AVRO)
     let text: string
     try {
       text = utf8.decode(bytes)

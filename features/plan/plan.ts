@@ -42,6 +42,8 @@ export interface SourcePlan {
   readonly readBackMs: number
   readonly clockSkewMs: number
   readonly unknownFields: 'refuse' | 'ignore'
+  /** How records are written; how they are read follows from their first byte where it is `avro`. */
+  readonly format: 'json' | 'avro'
   readonly fields: readonly FieldPlan[]
   readonly description: string
 }

@@ -46,7 +46,7 @@ function sourceLines(source: SourcePlan): string[] {
   ])
   return [
     `event ${source.name}${described(source)}`,
-    `  topic ${source.topic} with ${source.partitions} partitions, lateness ${durationText(source.latenessMs)}, read back ${durationText(source.readBackMs)}, clock skew ${durationText(source.clockSkewMs)}, unknown fields: ${source.unknownFields}`,
+    `  topic ${source.topic} with ${source.partitions} partitions, lateness ${durationText(source.latenessMs)}, read back ${durationText(source.readBackMs)}, clock skew ${durationText(source.clockSkewMs)}, unknown fields: ${source.unknownFields}${source.format === 'json' ? '' : `, format ${source.format}`}`,
     ...table(rows),
   ]
 }

@@ -3,9 +3,11 @@ import type { Command } from 'commander'
 import { importFile } from '../../topology/jobs/import.ts'
 import type { Arrival, ImportSummary } from '../../topology/jobs/import.ts'
 import { openTableFiles } from '../../topology/runtime/offline.ts'
+import { createEventFormats } from '../../topology/runtime/event-formats.ts'
 import { openEventLog } from '../../topology/runtime/stores.ts'
 import { topologyOf } from '../../topology/topology.ts'
 import { systemClock } from '../clock.ts'
+import { createTelemetry } from '../telemetry.ts'
 import { UsageError, loadConfig, loadDefinitions } from '../load.ts'
 import type { CommonFlags } from '../load.ts'
 import { progressPrinter, withConfigFlags } from './options.ts'
@@ -48,6 +50,7 @@ export function addImportCommand(program: Command): void {
       const known = plan.sources.map(s => s.name).join(', ')
       throw new UsageError(`--source ${flags.source}: there is no such event; the definitions have ${known}`)
     }
+    const formats = await createEventFormats(config, plan, systemClock, createTelemetry('warn'))
     const log = await openEventLog(config, systemClock)
     const files = await openTableFiles()
     const progress = progressPrinter('import')
@@ -59,6 +62,7 @@ export function addImportCommand(program: Command): void {
         arrival: parseArrival(flags.arrival),
         snapshot: flags.snapshot === true,
         log,
+        formats,
         files,
         clock: systemClock,
         onProgress: (done, total) => progress.update(done.rows, total),
@@ -69,6 +73,7 @@ export function addImportCommand(program: Command): void {
     } finally {
       await files.close()
       await log.close()
+      await formats.close()
     }
   })
 }

@@ -5,6 +5,7 @@ import { bindPlan, EMPTY_CATALOGUE, placePlan, stateChange } from '../../feature
 import type { StateChange } from '../../features/plan/units.ts'
 import { readCatalogue } from '../../topology/runtime/catalogue.ts'
 import type { Config } from '../../topology/runtime/config.ts'
+import { checkSchemas } from '../../topology/runtime/schema-check.ts'
 import { hasOnlineStore, openOnlineStore } from '../../topology/runtime/stores.ts'
 import { systemClock } from '../clock.ts'
 import { renderEstimates, renderPlan } from '../../features/plan/render.ts'
@@ -84,12 +85,18 @@ export function addPlanCommand(program: Command): void {
     const { plan, warnings } = loaded.project
     const change = await changeOf(config, plan)
     const estimates = estimatesOf(plan, flags.eventsPerDay)
-    if (flags.json === true) process.stdout.write(`${JSON.stringify({ plan, warnings, change, estimates }, null, 2)}\n`)
+    const schemas = await checkSchemas(config, plan)
+    if (flags.json === true)
+      process.stdout.write(`${JSON.stringify({ plan, warnings, change, estimates, schemas }, null, 2)}\n`)
     else {
       const parts = [renderPlan(plan), renderEstimates(estimates), describeTopology(topologyOf(plan))]
+      if (schemas.facts.length > 0) parts.push(['Avro schemas', ...schemas.facts].join('\n'))
       process.stdout.write(`${[...parts, describeChange(change)].join('\n\n')}\n`)
     }
     for (const warning of warnings)
       process.stderr.write(`warning ${warning.code} ${warning.where}: ${warning.message}\n`)
+    for (const warning of schemas.warnings) process.stderr.write(`warning ${warning}\n`)
+    for (const problem of schemas.problems) process.stderr.write(`error ${problem}\n`)
+    if (schemas.problems.length > 0) process.exitCode = 1
   })
 }

@@ -41,6 +41,7 @@ const clientDoors: readonly { readonly library: RegExp; readonly places: readonl
   { library: /^ioredis$/, places: ['topology/adapters/online-store/redis'] },
   { library: /^@clickhouse\/client$/, places: ['topology/adapters/offline-store/clickhouse'] },
   { library: /^chdb$/, places: ['topology/adapters/offline-store/chdb'] },
+  { library: /^avsc$/, places: ['topology/adapters/value-format'] },
   { library: /^onnxruntime-(node|common)$/, places: ['topology/adapters/model-runtime/onnx'] },
   { library: /^(@grpc\/.*|grpc-health-check)$/, places: ['topology/adapters/server/grpc'] },
   {

@@ -38,7 +38,7 @@ const planted: readonly Planted[] = [
   imports('topology/runtime/p4.ts', '../../services/cli/main.ts', 'topology/ may not import services/'),
   imports('services/scorer/p5.ts', '../../test/helpers.ts', 'services/ may not import test/'),
   imports('services/scorer/p6.ts', '../../load-tests/echo.ts', 'services/ may not import load-tests/'),
-  imports('test/p7.ts', '../load-tests/echo.ts', 'test/ may not import load-tests/'),
+  imports('load-tests/p7.ts', '../test/fixtures/echo.ts', 'load-tests/ may not import test/'),
   imports('features/kernel/p8.ts', '../define/index.ts', 'it may import nothing else in features/'),
   imports('features/kernel/p9.ts', '../statistics/psi.ts'),
   imports('features/statistics/p10.ts', '../define/index.ts'),

@@ -134,6 +134,7 @@ export const EVENT_CASES: readonly Case[] = [
   ['HW0209', 'a topic of our own', () => [loose.event('scored', { ...basics, topic: 'hw.scores' })], 'hw.scores'],
   ['HW0209', 'a late topic', () => [loose.event('scored', { ...basics, topic: 'payments.late' })], 'payments.late'],
   ['HW0209', 'one topic', () => [payment, loose.event('refund', basics)], 'topic "payments" belongs to event payment'],
+  ['HW0210', 'format', () => eventWith({ format: 'protobuf' }), 'format is "protobuf"'],
   ['HW0210', 'unknown fields', () => eventWith({ unknownFields: 'keep' }), 'unknownFields is "keep"'],
   ['HW0210', 'include', () => featureWith(e => e['count']?.('1h', { include: 'self' })), 'include is "self"'],
   ['HW0211', 'no rate', () => groupWith({ eventsPerEntityPerDay: 0 }), 'eventsPerEntityPerDay is 0'],

@@ -6,7 +6,8 @@ import type { Clock } from '../ports/clock.ts'
 import type { EventLog, NewRecord } from '../ports/event-log.ts'
 import type { TableFiles } from '../ports/table-file.ts'
 import { deadLetterTopic } from '../topology.ts'
-import { eventRecorder } from '../event-record.ts'
+import type { EventFormats } from '../ports/value-format.ts'
+import { eventRecorder, jsonFormats } from '../event-record.ts'
 import { InputError, rowMapper } from './rows.ts'
 
 /** When an imported row became known: at its event time, now, or as a column of milliseconds says. */
@@ -20,6 +21,8 @@ export interface ImportOptions {
   /** The rows are a table's current content: id and time are filled in where the file has none. */
   readonly snapshot: boolean
   readonly log: EventLog
+  /** How the records are written; as JSON where it is absent. */
+  readonly formats?: EventFormats
   readonly files: TableFiles
   readonly clock: Clock
   readonly onProgress: (done: ImportSummary, total: number | null) => void
@@ -88,7 +91,9 @@ export async function importFile(options: ImportOptions): Promise<ImportSummary>
     }
     const mapper = rowMapper(path, file, source, supplied, extra)
     const decoder = eventDecoder(source)
-    const toRecord = eventRecorder(source)
+    const writer = (options.formats ?? jsonFormats).writer(source)
+    await writer.prepare()
+    const toRecord = eventRecorder(source, writer)
     const startedAtMs = clock.nowMs()
     const firstRefusals: string[] = []
     let rowCount = 0

@@ -1,4 +1,5 @@
 import type { DecodeResult, DecodedEvent } from '../../features/plan/event.ts'
+import type { SourcePlan } from '../../features/plan/plan.ts'
 
 /** Reads the events of one source out of record values, in whatever format they are. */
 export interface EventReader {
@@ -20,4 +21,11 @@ export interface EventWriter {
   prepare(): Promise<void> | null
   /** Throws `RangeError` for an event whose value is too large. */
   write(event: Pick<DecodedEvent, 'cells'>): Uint8Array
+}
+
+/** How the events of a plan are read and written, opened once for all sources. Both are kept per source. */
+export interface EventFormats {
+  reader(source: SourcePlan): EventReader
+  writer(source: SourcePlan): EventWriter
+  close(): Promise<void>
 }

@@ -1,7 +1,8 @@
-import { eventDecoder } from '../../features/plan/event.ts'
 import type { Plan, SourcePlan } from '../../features/plan/plan.ts'
 import type { LogRecord, NewRecord } from '../ports/event-log.ts'
 import type { ScoreRecord } from '../ports/score-record.ts'
+import type { EventReader } from '../ports/value-format.ts'
+import { jsonFormats } from '../event-record.ts'
 import { deadLetterTopic } from '../topology.ts'
 import { OFFLINE_TABLES, deadLetterRow, labelRow, rawRow, rawTableName, scoreRow } from './offline-schema.ts'
 import { reportedRecord } from './reported.ts'
@@ -36,12 +37,16 @@ function deadLetterRowOf(record: LogRecord, incarnation: string, code: string, r
  * Events of a source: valid ones to its raw table, others to the dead letters with reason and position. The row keeps
  * every byte; in the topic a record that would no longer fit with its new headers is cut, and says from how many bytes.
  * @param maxRecordBytes the most that the log takes in one record
+ * @param reader is to be prepared for the records before they are mapped
  */
-export function sourceMapper(source: SourcePlan, maxRecordBytes: number): RecordMapper {
-  const decoder = eventDecoder(source)
+export function sourceMapper(
+  source: SourcePlan,
+  maxRecordBytes: number,
+  reader: EventReader = jsonFormats.reader(source),
+): RecordMapper {
   const table = rawTableName(source)
   return (record, incarnation) => {
-    const decoded = decoder.decodeJson(record.value, record.arrivalMs)
+    const decoded = reader.read(record.value, record.arrivalMs)
     if (decoded.ok) {
       return {
         rows: [{ table, row: rawRow(source, positionOf(record, incarnation), decoded.event) }],
@@ -56,7 +61,7 @@ export function sourceMapper(source: SourcePlan, maxRecordBytes: number): Record
     }
     return {
       rows: [deadLetterRowOf(record, incarnation, decoded.code, decoded.reason)],
-      deadLetter: reportedRecord(record, deadLetterTopic(source), headers, maxRecordBytes),
+      deadLetter: reportedRecord(record, { ...source, topic: deadLetterTopic(source) }, headers, maxRecordBytes),
     }
   }
 }

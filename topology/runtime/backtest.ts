@@ -6,7 +6,7 @@ import { authorValues } from '../../features/plan/event.ts'
 import type { DecodedEvent } from '../../features/plan/event.ts'
 import { eventsOf, groupSource } from '../../features/plan/group-source.ts'
 import type { Value } from '../../features/kernel/types.ts'
-import type { Plan, ServicePlan } from '../../features/plan/plan.ts'
+import type { Plan, ServicePlan, SourcePlan } from '../../features/plan/plan.ts'
 import { backtest } from '../jobs/backtest.ts'
 import type { BacktestColumn, BacktestSummary } from '../jobs/backtest.ts'
 import { InputError } from '../jobs/rows.ts'
@@ -127,7 +127,10 @@ export async function runBacktest(options: {
     )
   }
   // Only what is read is computed: a plan cut down to the service's own groups.
-  const sources = plan.sources.filter(source => needed.has(source.name))
+  // The events go through a log of the backtest's own, where nobody else reads them: always as JSON.
+  const sources = plan.sources
+    .filter(source => needed.has(source.name))
+    .map((source): SourcePlan => ({ ...source, format: 'json' }))
   const unions = plan.unions.filter(union => groups.some(group => group.source === union.name))
   const cut: Plan = { ...plan, sources, unions, groups, services: [{ ...service, model: null }] }
   const directory = mkdtempSync(join(tmpdir(), 'headwater-backtest-'))

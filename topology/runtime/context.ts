@@ -4,8 +4,10 @@ import type { Clock } from '../ports/clock.ts'
 import type { EventLog } from '../ports/event-log.ts'
 import type { OnlineStore } from '../ports/online-store.ts'
 import type { Telemetry } from '../ports/telemetry.ts'
+import type { EventFormats } from '../ports/value-format.ts'
 import { keepCatalogue, preparePlan } from './catalogue.ts'
 import type { Config } from './config.ts'
+import { createEventFormats } from './event-formats.ts'
 import { openEventLog, openOnlineStore } from './stores.ts'
 import { createUnwind } from './unwind.ts'
 
@@ -17,6 +19,7 @@ export interface RuntimeContext {
   readonly catalogue: Catalogue
   readonly log: EventLog
   readonly store: OnlineStore
+  readonly formats: EventFormats
   readonly clock: Clock
   readonly telemetry: Telemetry
   /** Resolves with what makes it wrong to go on; never while all is well. */
@@ -38,15 +41,17 @@ export async function openContext(
 ): Promise<RuntimeContext> {
   const { add, run: close } = createUnwind()
   try {
-    const log = await openEventLog(config, clock)
+    const formats = await createEventFormats(config, project.plan, clock, telemetry)
+    add(() => formats.close())
+    const log = await openEventLog(config, clock, telemetry)
     add(() => log.close())
-    const store = await openOnlineStore(config, clock)
+    const store = await openOnlineStore(config, clock, telemetry)
     add(() => store.close())
     const { bound, catalogue } = await preparePlan(project.plan, log, store)
     const failure = Promise.withResolvers<Error>()
     const stopKeeping = keepCatalogue(store, catalogue, failure.resolve)
     add(() => Promise.resolve(stopKeeping()))
-    return { config, project, bound, catalogue, log, store, clock, telemetry, failed: failure.promise, close }
+    return { config, project, bound, catalogue, log, store, formats, clock, telemetry, failed: failure.promise, close }
   } catch (error) {
     await close()
     throw error

@@ -26,6 +26,7 @@ export function workerOf(context: RuntimeContext, revision: CatalogueRevision) {
     namespace: context.config.namespace,
     log: context.log,
     store: context.store,
+    reader: context.formats.reader(source),
     clock: context.clock,
     telemetry: context.telemetry,
     confirmUnits: () => confirmCatalogue(context.store, context.catalogue),

@@ -1,4 +1,4 @@
-import { eventDecoder } from '../../features/plan/event.ts'
+import { jsonFormats } from '../event-record.ts'
 import type { Batch, ConsumerControl, ConsumerHandlers } from '../ports/event-log.ts'
 import { safePosition } from '../processors/feature-lane.ts'
 import {
@@ -26,7 +26,11 @@ export const FEATURE_WORKER_LIMITS: Omit<FeatureWorkerLimits, 'maxRecordBytes'> 
  * canaries and positions alone; the log's committed offset only shortens the way back after a restart.
  */
 export function createFeatureWorker(options: FeatureWorkerOptions): ConsumerHandlers {
-  const scope: WorkerScope = { ...options, decoder: eventDecoder(options.source), lateUpTo: new Map() }
+  const scope: WorkerScope = {
+    ...options,
+    reader: options.reader ?? jsonFormats.reader(options.source),
+    lateUpTo: new Map(),
+  }
   const tasks = new Map<number, PartitionTask>()
 
   /** Forgets what is cached and starts again from what is stored. */
@@ -69,7 +73,12 @@ export function createFeatureWorker(options: FeatureWorkerOptions): ConsumerHand
       tasks.set(partition, task)
       return appliedOffset(task) + 1
     },
-    batch: (input, control) => guarded(input.partition, control, task => runBatch(scope, task, input, control)),
+    batch: async (input, control) => {
+      // What this fails with says nothing about what is in memory: the batch may simply be tried again.
+      const ready = scope.reader.prepare(input.records.map(record => record.value))
+      if (ready !== null) await ready
+      await guarded(input.partition, control, task => runBatch(scope, task, input, control))
+    },
     idle: (_topic, partition, _endOffset, control) =>
       guarded(partition, control, task => runIdle(scope, task, control)),
     revoked: async (_topic, partition) => {
@@ -106,7 +115,7 @@ async function runBatch(
   const events = decodeRecords(scope, task, input.records)
   if (!(await loadSections(scope, task, events))) return 'load'
   const late = applyToLanes(scope, task, events, { offset: last.offset, arrivalMs: last.arrivalMs })
-  await publishLate(scope, task.partition, input.records, late)
+  await publishLate(scope, task, input.records, late)
   const caughtUp = input.nextOffset >= input.endOffset
   const dirty = task.lanes.reduce((sum, lane) => sum + lane.dirty.size, 0)
   const due = commitDue(scope, task)
@@ -132,5 +141,5 @@ async function runIdle(scope: WorkerScope, task: PartitionTask, control: Consume
 }
 
 function commitDue(scope: WorkerScope, task: PartitionTask): boolean {
-  return scope.clock.nowMs() - task.lastCommitAtMs >= scope.limits.commitIntervalMs
+  return scope.clock.monotonicMs() - task.lastCommitAtMs >= scope.limits.commitIntervalMs
 }

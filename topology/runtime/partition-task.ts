@@ -1,4 +1,3 @@
-import type { eventDecoder } from '../../features/plan/event.ts'
 import type { SourcePlan } from '../../features/plan/plan.ts'
 import type { BoundUnit } from '../../features/plan/units.ts'
 import type { Clock } from '../ports/clock.ts'
@@ -6,6 +5,7 @@ import type { ConsumerControl, EventLog, LogRecord, PartitionBounds } from '../p
 import { SHARD_COUNT } from '../ports/online-store.ts'
 import type { Canary, OnlineStore } from '../ports/online-store.ts'
 import type { Telemetry } from '../ports/telemetry.ts'
+import type { EventReader } from '../ports/value-format.ts'
 import {
   applyEvents,
   createFeatureLane,
@@ -39,7 +39,7 @@ export interface FeatureWorkerOptions {
   readonly units: readonly BoundUnit[]
   /** By partition: the first offset the units count from, in the topic's life `incarnation`. */
   readonly start: { readonly incarnation: string; readonly offsets: readonly number[] }
-  /** By partition: records before this offset had their lateness judged by an earlier revision. */
+  /** By partition: in that life, records before this offset had their lateness judged by an earlier revision. */
   readonly liveFrom: readonly number[]
   /** Entities whose late events this worker reports; those of earlier revisions are reported by theirs. */
   readonly reportsLateFor: ReadonlySet<string>
@@ -48,6 +48,8 @@ export interface FeatureWorkerOptions {
   readonly namespace: string
   readonly log: EventLog
   readonly store: OnlineStore
+  /** Reads the source's records; as JSON where it is absent. */
+  readonly reader?: EventReader
   readonly clock: Clock
   readonly telemetry: Telemetry
   readonly limits: FeatureWorkerLimits
@@ -57,9 +59,9 @@ export interface FeatureWorkerOptions {
 
 /** The options with what is prepared from them once. */
 export interface WorkerScope extends FeatureWorkerOptions {
-  readonly decoder: ReturnType<typeof eventDecoder>
-  /** By partition: late events up to this offset were published by this worker, whatever became of the state. */
-  readonly lateUpTo: Map<number, number>
+  readonly reader: EventReader
+  /** By partition: late events of this life of the topic up to the offset were published, whatever became of the state. */
+  readonly lateUpTo: Map<number, { readonly incarnation: string; readonly offset: number }>
 }
 
 /** A partition cannot be continued without risking a wrong count; the message says what is missing and what to do. */
@@ -76,6 +78,7 @@ export interface PartitionTask {
   readonly partition: number
   readonly incarnation: string
   readonly lanes: readonly FeatureLane[]
+  /** On the monotonic clock, as is the next: a clock that is set back must not hold them up. */
   lastCommitAtMs: number
   lastProgressAtMs: number
   /** 0 while it was never read to its end. */
@@ -95,7 +98,7 @@ export async function openTask(scope: WorkerScope, partition: number, bounds: Pa
     const lane = { unit: unit.id, incarnation, partition }
     lanes.push(createFeatureLane(unit, lane, scope.namespace, await openCanaries(scope, lane, bounds)))
   }
-  const lastCommitAtMs = scope.clock.nowMs()
+  const lastCommitAtMs = scope.clock.monotonicMs()
   const before = (await scope.store.readProgress()).find(p => p.feed === scope.feed && p.partition === partition)
   const caughtUpAtMs = before?.caughtUpAtMs ?? 0
   return {
@@ -103,7 +106,7 @@ export async function openTask(scope: WorkerScope, partition: number, bounds: Pa
     incarnation,
     lanes,
     lastCommitAtMs,
-    lastProgressAtMs: 0,
+    lastProgressAtMs: -Infinity,
     caughtUpAtMs,
     committedOffset: -1,
     broken: false,
@@ -118,12 +121,14 @@ async function openCanaries(
   const stored = await scope.store.readCanaries(lane, SHARD_COUNT)
   const found = stored.filter(canary => canary !== null)
   const what = `unit ${lane.unit}, topic ${scope.source.topic} partition ${lane.partition}`
-  if (found.length === 0) {
-    const sameLife = scope.start.incarnation === bounds.incarnation
-    const start = (sameLife ? scope.start.offsets[lane.partition] : undefined) ?? 0
+  const sameLife = scope.start.incarnation === bounds.incarnation
+  const start = (sameLife ? scope.start.offsets[lane.partition] : undefined) ?? 0
+  // Some canaries and no others, all where a unit begins: a first start that was interrupted. Nothing was counted yet.
+  if (found.length < SHARD_COUNT && found.every(canary => canary.offset === start - 1)) {
     if (bounds.startOffset > start) {
       throw new RebuildNeeded(`${what}: the log begins at ${bounds.startOffset}, the unit at ${start}`)
     }
+    if (!sameLife && found.length === 0) await checkEarlierLife(scope, lane.unit, what)
     await scope.confirmUnits()
     return await scope.store.initialiseCanaries(lane, SHARD_COUNT, { offset: start - 1, arrivalMs: 0 })
   }
@@ -144,6 +149,19 @@ async function openCanaries(
   return found
 }
 
+/**
+ * In another life of the topic than its first, a unit without canaries begins anew; but what was counted before must
+ * still be stored, for no log holds it any more. A store that was emptied shows no canary of the first life either.
+ */
+async function checkEarlierLife(scope: WorkerScope, unit: number, what: string): Promise<void> {
+  const { incarnation, offsets } = scope.start
+  for (const partition of offsets.keys()) {
+    const stored = await scope.store.readCanaries({ unit, incarnation, partition }, SHARD_COUNT)
+    if (stored.some(canary => canary !== null)) return
+  }
+  throw new RebuildNeeded(`${what}: what the unit counted in an earlier life of the topic is not stored any more`)
+}
+
 /** A record that stands at a canary's offset with another arrival time belongs to another log. */
 async function checkSameLog(
   scope: WorkerScope,
@@ -153,7 +171,8 @@ async function checkSameLog(
   what: string,
 ): Promise<void> {
   if (canary.offset < bounds.startOffset) return
-  const { records } = await scope.log.read(scope.source.topic, lane.partition, canary.offset, 1)
+  const { records, incarnation } = await scope.log.read(scope.source.topic, lane.partition, canary.offset, 1)
+  if (incarnation !== bounds.incarnation) throw new Error(`${what}: the topic was made again meanwhile`)
   const [record] = records
   if (record === undefined || record.offset !== canary.offset || record.arrivalMs === canary.arrivalMs) return
   throw new RebuildNeeded(
@@ -247,15 +266,15 @@ export async function commitTask(scope: WorkerScope, task: PartitionTask, contro
     await control.commit(scope.source.topic, task.partition, next)
     task.committedOffset = next
   }
-  task.lastCommitAtMs = scope.clock.nowMs()
+  task.lastCommitAtMs = scope.clock.monotonicMs()
 }
 
 /** Says about once a second how far the partition has been read, and when it was last read to its end. */
 export async function publishProgress(scope: WorkerScope, task: PartitionTask, caughtUp: boolean): Promise<void> {
-  const now = scope.clock.nowMs()
-  if (caughtUp) task.caughtUpAtMs = now
-  if (now - task.lastProgressAtMs < PROGRESS_INTERVAL_MS) return
-  task.lastProgressAtMs = now
+  if (caughtUp) task.caughtUpAtMs = scope.clock.nowMs()
+  const elapsedMs = scope.clock.monotonicMs()
+  if (elapsedMs - task.lastProgressAtMs < PROGRESS_INTERVAL_MS) return
+  task.lastProgressAtMs = elapsedMs
   const applied = task.lanes[0]?.applied ?? { offset: -1, arrivalMs: 0 }
   const { partition, caughtUpAtMs } = task
   await scope.store.publishProgress([{ feed: scope.feed, partition, ...applied, caughtUpAtMs }])
@@ -272,7 +291,7 @@ export function decodeRecords(
   const from = appliedOffset(task)
   for (const record of records) {
     if (record.offset <= from) continue
-    const decoded = scope.decoder.decodeJson(record.value, record.arrivalMs)
+    const decoded = scope.reader.read(record.value, record.arrivalMs)
     if (decoded.ok) events.push({ offset: record.offset, arrivalMs: record.arrivalMs, event: decoded.event })
     else invalid++
   }
@@ -288,7 +307,7 @@ export function applyToLanes(
   last: Canary,
 ): ReadonlyMap<number, readonly string[]> {
   const late = new Map<number, string[]>()
-  const liveFrom = scope.liveFrom[task.partition] ?? 0
+  const liveFrom = (task.incarnation === scope.start.incarnation ? scope.liveFrom[task.partition] : undefined) ?? 0
   for (const lane of task.lanes) {
     const outcome = applyEvents(lane, events, last)
     const labels = { source: scope.source.name, unit: lane.unit.id }
@@ -309,21 +328,22 @@ export function applyToLanes(
 /** One record per late event, naming the entities that refused it; written before the state that remembers it. */
 export async function publishLate(
   scope: WorkerScope,
-  partition: number,
+  { partition, incarnation }: PartitionTask,
   records: readonly LogRecord[],
   late: ReadonlyMap<number, readonly string[]>,
 ): Promise<void> {
   const { source, log, telemetry, limits } = scope
-  const upTo = scope.lateUpTo.get(partition) ?? -1
+  const published = scope.lateUpTo.get(partition)
+  const upTo = published?.incarnation === incarnation ? published.offset : -1
   const refused = records.filter(record => record.offset > upTo && late.has(record.offset))
   const last = refused.at(-1)
   if (last === undefined) return
   await log.append(
     refused.map(record => {
       const headers = { 'hw-source': source.name, 'hw-late-for': (late.get(record.offset) ?? []).join(',') }
-      return reportedRecord(record, lateTopic(source), headers, limits.maxRecordBytes)
+      return reportedRecord(record, { ...source, topic: lateTopic(source) }, headers, limits.maxRecordBytes)
     }),
   )
-  scope.lateUpTo.set(partition, last.offset)
+  scope.lateUpTo.set(partition, { incarnation, offset: last.offset })
   telemetry.count('feature_worker_late_events', refused.length, { source: source.name })
 }

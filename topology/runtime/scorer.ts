@@ -46,7 +46,7 @@ export async function startScorer(context: RuntimeContext): Promise<RunningScore
     await engine.refreshStaleness()
     const { startGrpcServer } = await import('../adapters/server/grpc/server.ts')
     const { score, scoreBatch, getFeatures } = engine
-    const { publishEvents } = createPublisher(project.plan, context.log, clock)
+    const { publishEvents } = createPublisher(project.plan, context.log, clock, context.formats)
     const { host, port, maxMessageBytes, drainMs } = config.server
     const handlers = { score, scoreBatch, getFeatures, publishEvents }
     const server = await startGrpcServer({ handlers, host, port, maxMessageBytes, clock, telemetry })

@@ -1,14 +1,16 @@
 import { eventDecoder } from '../../features/plan/event.ts'
 import type { Plan, SourcePlan } from '../../features/plan/plan.ts'
-import { eventRecorder } from '../event-record.ts'
+import { eventRecorder, jsonFormats } from '../event-record.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { EventLog, NewRecord } from '../ports/event-log.ts'
 import { ServerError } from '../ports/server.ts'
 import type { ItemResult, PublishRequest, PublishedPosition, ServerHandlers } from '../ports/server.ts'
+import type { EventFormats, EventWriter } from '../ports/value-format.ts'
 
 interface PreparedSource {
   readonly source: SourcePlan
   readonly decoder: ReturnType<typeof eventDecoder>
+  readonly writer: EventWriter
   readonly toRecord: ReturnType<typeof eventRecorder>
 }
 
@@ -18,10 +20,17 @@ const MAX_PUBLISHED_EVENTS = 10_000
  * Writes checked events into their source's topic; an event that is not valid fails alone and is not written. Resolves
  * when the valid ones are durable. More than 10,000 events in one call are refused.
  */
-export function createPublisher(plan: Plan, log: EventLog, clock: Clock): Pick<ServerHandlers, 'publishEvents'> {
+export function createPublisher(
+  plan: Plan,
+  log: EventLog,
+  clock: Clock,
+  formats: EventFormats = jsonFormats,
+): Pick<ServerHandlers, 'publishEvents'> {
   const prepared = new Map<string, PreparedSource>()
   for (const source of plan.sources) {
-    prepared.set(source.name, { source, decoder: eventDecoder(source), toRecord: eventRecorder(source) })
+    const writer = formats.writer(source)
+    const toRecord = eventRecorder(source, writer)
+    prepared.set(source.name, { source, decoder: eventDecoder(source), writer, toRecord })
   }
   return {
     publishEvents: async (request: PublishRequest) => {
@@ -34,7 +43,9 @@ export function createPublisher(plan: Plan, log: EventLog, clock: Clock): Pick<S
         const message = `events: ${request.events.length} are more than the ${MAX_PUBLISHED_EVENTS} of one call; send several`
         throw new ServerError('BATCH_TOO_LARGE', message)
       }
-      const { source, decoder, toRecord } = target
+      const { source, decoder, writer, toRecord } = target
+      const ready = writer.prepare()
+      if (ready !== null) await ready.catch(notWritten)
       const nowMs = clock.nowMs()
       const records: NewRecord[] = []
       const results: (ItemResult<PublishedPosition> | null)[] = request.events.map((fields, index) => {
@@ -64,7 +75,11 @@ async function append(log: EventLog, records: readonly NewRecord[]) {
   try {
     return await log.append(records)
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
-    throw new ServerError('LOG_UNAVAILABLE', `the events were not written: ${reason}`, { cause: error })
+    return notWritten(error)
   }
+}
+
+function notWritten(error: unknown): never {
+  const reason = error instanceof Error ? error.message : String(error)
+  throw new ServerError('LOG_UNAVAILABLE', `the events were not written: ${reason}`, { cause: error })
 }
