@@ -15,6 +15,7 @@ import { addPlanCommand } from './plan.ts'
 import { addRunCommand } from './run.ts'
 import { addSqlCommand } from './sql.ts'
 import { addStackCommand } from './stack.ts'
+import { addTopicsCommand } from './topics.ts'
 
 /** The version in package.json, beside the sources or above dist/. */
 function packageVersion(): string {
@@ -45,6 +46,7 @@ function createProgram(): Command {
   addSqlCommand(program)
   addDriftCommand(program)
   addMigrateCommand(program)
+  addTopicsCommand(program)
   addDlqCommand(program)
   addDoctorCommand(program)
   addDemoCommand(program)

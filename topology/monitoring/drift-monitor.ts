@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { Clock } from '../ports/clock.ts'
 import type { ConsumerControl, ConsumerHandlers, LogRecord } from '../ports/event-log.ts'
 import type { OfflineStore } from '../ports/offline-store.ts'
@@ -138,8 +139,9 @@ function createStoring(options: DriftMonitorOptions) {
     const { state } = watched
     const rows = [...watched.pending, ...openMinuteRows(state, manifests)]
     if (rows.length > 0) {
-      const token = `drift:${state.partition}:${state.open?.firstOffset ?? -1}:${state.nextOffset}`
       const written = rows.map(row => ({ ...row }))
+      const content = createHash('sha256').update(JSON.stringify(written)).digest('hex').slice(0, 32)
+      const token = `drift:${state.partition}:${state.open?.firstOffset ?? -1}:${state.nextOffset}:${content}`
       await offline.insert(DRIFT_COUNTS_TABLE, written, token)
       telemetry.count('drift_rows_written_total', rows.length)
       newCounts = true
