@@ -29,8 +29,13 @@ const PROOFS: Readonly<Record<string, Proof>> = {
     environment: part => ({ HEADWATER_WINDOW_LOGS: '500', HEADWATER_WINDOW_SEED: String(1_000_003 * (part + 1)) }),
   },
   simulation: {
-    files: ['test/worker/simulation.test.ts', 'test/worker/simulation-even.test.ts', 'test/worker/offline-simulation.test.ts'],
-    about: '100,000 hostile schedules of the feature worker, half of the seeds beside the other half, and of the offline writer',
+    files: [
+      'test/worker/simulation.test.ts',
+      'test/worker/simulation-even.test.ts',
+      'test/worker/offline-simulation.test.ts',
+    ],
+    about:
+      '100,000 hostile schedules of the feature worker, half of the seeds beside the other half, and of the offline writer',
     parts: 20,
     environment: part => ({ HEADWATER_SIMULATION_SEEDS: '5000', HEADWATER_SIMULATION_SEED: String(1 + part * 5_000) }),
   },

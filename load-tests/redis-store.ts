@@ -17,7 +17,8 @@ const CARDS = 10_000
 const SECTION_BYTES = 700
 const ENTITIES_PER_CALL = 50
 const FLUSHES_PER_ROUND = 400
-const READS_PER_ROUND = 4_000
+const READS_PER_ROUND = 20_000
+const BUSY_READS_PER_ROUND = 6_000
 const READ_ENTITIES = 6
 const READS_IN_FLIGHT = 16
 const ROUNDS = 5
@@ -72,10 +73,10 @@ async function setRound(client: Redis, work: readonly Batch[], bytes: Buffer): P
 }
 
 /** Reads, `READS_IN_FLIGHT` at a time, so that neither side waits for the network alone. */
-async function readRound(read: (from: number) => Promise<unknown>): Promise<void> {
+async function readRound(reads: number, read: (from: number) => Promise<unknown>): Promise<void> {
   let next = 0
   const one = async (): Promise<void> => {
-    while (next < READS_PER_ROUND) {
+    while (next < reads) {
       next += 1
       await read(next * READ_ENTITIES)
     }
@@ -136,8 +137,9 @@ async function readRows(store: OnlineStore, client: Redis): Promise<readonly Ben
     Array.from({ length: READ_ENTITIES }, (_, i) => keys[(from + i * 997) % keys.length] ?? '')
   const none: readonly number[] = []
   const read = (from: number): Promise<unknown> => store.read(six(from).map(key => ({ key, blocks: () => none })))
-  const stored = await bestRate(ROUNDS, READS_PER_ROUND, () => readRound(read))
-  const bare = await bestRate(ROUNDS, READS_PER_ROUND, () => readRound(from => client.mgetBuffer(...six(from))))
+  const stored = await bestRate(ROUNDS, READS_PER_ROUND, () => readRound(READS_PER_ROUND, read))
+  const bareRead = (from: number): Promise<unknown> => client.mgetBuffer(...six(from))
+  const bare = await bestRate(ROUNDS, READS_PER_ROUND, () => readRound(READS_PER_ROUND, bareRead))
   const busy = await busyRow(store, client)
   return [ratioRow('redis: reads of 6 entities, against a bare MGET', stored, 'reads/s', bare), busy]
 }
@@ -162,8 +164,9 @@ async function busyRow(store: OnlineStore, client: Redis): Promise<BenchRow> {
     }
   }
   const read = (): Promise<unknown> => store.read(keys.map(key => ({ key, blocks: () => ids })))
-  const stored = await bestRate(ROUNDS, READS_PER_ROUND, () => readRound(read))
-  const bare = await bestRate(ROUNDS, READS_PER_ROUND, () => readRound(() => client.mgetBuffer(...plain)))
+  const count = BUSY_READS_PER_ROUND
+  const stored = await bestRate(ROUNDS, count, () => readRound(count, read))
+  const bare = await bestRate(ROUNDS, count, () => readRound(count, () => client.mgetBuffer(...plain)))
   return ratioRow('redis: reads of 6 busy entities with 4 blocks each, against a bare MGET', stored, 'reads/s', bare)
 }
 

@@ -4,6 +4,7 @@ import type { EventLog } from '../../topology/ports/event-log.ts'
 import { topologyOf } from '../../topology/topology.ts'
 import { growTopic } from './grow-topic.ts'
 import { keepLife } from './lives.ts'
+import type { RedisServer } from '../../topology/stack/redis.ts'
 import type { Placement, Production } from './traffic.ts'
 import { SESSION_TIMEOUT_MS } from './world.ts'
 import type { World } from './world.ts'
@@ -19,6 +20,11 @@ export interface Scenario {
 }
 
 const RECREATE_POLL_MS = 100
+
+async function replicationOffset(redis: RedisServer): Promise<number> {
+  const info = String(await redis.command('INFO', 'replication'))
+  return Number(/^master_repl_offset:(\d+)/m.exec(info)?.[1])
+}
 
 async function incarnationOf(log: EventLog, topic: string): Promise<string | null> {
   return (await log.describe(topic))?.incarnation ?? null
@@ -79,7 +85,10 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       if (replica === null) throw new Error('this run has no replica')
       await untilShare(world, production, 0.3)
       await replica.command('REPLICAOF', 'NO', 'ONE')
+      const kept = await replicationOffset(replica)
       await untilShare(world, production, 0.6)
+      const written = await replicationOffset(world.redis)
+      if (written <= kept) throw new Error('nothing was written that the replica does not have')
       world.redis.kill('SIGKILL')
       await world.redis.exited
       world.redisProxy.lead(replica.port)

@@ -8,13 +8,17 @@ import type { OfflineStore } from '../../topology/ports/offline-store.ts'
 import type { OfflineStoreSubject } from './offline-store.ts'
 import { offlineStoreConformance } from './offline-store.ts'
 
-async function subject(compression: boolean): Promise<OfflineStoreSubject> {
+const CREDENTIALS = { username: 'conformance', password: 'a password' }
+
+async function subject(remote: boolean): Promise<OfflineStoreSubject> {
   const folder = await mkdtemp(join(tmpdir(), 'headwater-test-'))
   let server: ChdbServer
   let store: OfflineStore
   const open = async (): Promise<OfflineStore> => {
-    server = await startChdbServer({ directory: join(folder, 'offline') })
-    store = await openClickHouseOfflineStore({ url: server.url, compression })
+    const credentials = remote ? { credentials: CREDENTIALS } : {}
+    server = await startChdbServer({ directory: join(folder, 'offline'), ...credentials })
+    const login = remote ? CREDENTIALS : {}
+    store = await openClickHouseOfflineStore({ url: server.url, compression: remote, ...login })
     return store
   }
   const close = async (): Promise<void> => {
@@ -35,4 +39,4 @@ async function subject(compression: boolean): Promise<OfflineStoreSubject> {
 }
 
 offlineStoreConformance('chdb over HTTP', () => subject(false))
-offlineStoreConformance('chdb over HTTP with gzip', () => subject(true))
+offlineStoreConformance('chdb over HTTP with gzip and a password', () => subject(true))

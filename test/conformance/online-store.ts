@@ -117,9 +117,9 @@ function besideConformance(context: OnlineStoreContext): void {
         canary: at(5),
       })
       const life = freshLane()
-      await other.initialiseCanaries(life, 1, at(2))
+      await other.initialiseCanaries(life, SHARD_COUNT, at(2))
       expect(await store.readCanaries(life, 1)).toEqual([at(2)])
-      await flushOne(life, 0, at(2), at(3), [write(key, 3, bytes(3))], other)
+      await flushOne(life, shard, at(2), at(3), [write(key, 3, bytes(3))], other)
       expect((await store.read(reading([key])))[0]).toHaveLength(2)
     })
 

@@ -1,15 +1,7 @@
 import type { Batch, ConsumerControl, EventLog, LogRecord } from '../../topology/ports/event-log.ts'
-import type {
-  Canary,
-  FlushOutcome,
-  Lane,
-  LoadKey,
-  LoadOutcome,
-  OnlineStore,
-  Section,
-  SectionWrite,
-  ShardFlush,
-} from '../../topology/ports/online-store.ts'
+import type { Lane, OnlineStore, ReadKey } from '../../topology/ports/online-store.ts'
+import { createStoreServers, withBlocks } from './simulated-store.ts'
+import type { PlantedBugs, StoredSection } from './simulated-store.ts'
 
 /** A small seeded generator (mulberry32). */
 export function random(seed: number): (bound: number) => number {
@@ -22,172 +14,33 @@ export function random(seed: number): (bound: number) => number {
   }
 }
 
-/** Releases waiting steps one at a time in a seeded order, so that one seed reproduces a whole run. */
-export function createScheduler(pick: (bound: number) => number) {
-  const waiting: (() => void)[] = []
-  return {
-    turn: (): Promise<void> => new Promise(resolve => void waiting.push(resolve)),
-    /** Runs until nothing waits and `done` says so. */
-    run: async (done: () => boolean): Promise<void> => {
-      for (;;) {
-        await new Promise(resolve => void setImmediate(resolve))
-        if (waiting.length === 0) {
-          if (done()) return
-          continue
-        }
-        const index = pick(waiting.length)
-        const [release] = waiting.splice(index, 1)
-        release?.()
-      }
-    },
-  }
-}
-
-/** A section with all its blocks; never changed, only replaced. */
-export type StoredSection = Section
-
-interface Image {
-  readonly sections: Map<string, StoredSection>
-  readonly canaries: Map<string, Canary>
-}
-
-export class Lost extends Error {}
-
-/** Which rules of the protocol the simulated store leaves out, to show that the simulation would notice. */
-export interface PlantedBugs {
-  readonly noFence?: boolean
-  readonly noMaxRegister?: boolean
-  /** Blocks are written although their section is refused. */
-  readonly blocksOfRefused?: boolean
-  /** Blocks are written although the whole flush is fenced. */
-  readonly blocksOfFenced?: boolean
-  /** Blocks that a write leaves alone need not be stored. */
-  readonly noBase?: boolean
-  /** Now and then a section is written without its blocks. */
-  readonly tornFlush?: boolean
-}
-
-const levelOf = (id: number): number => ((id % 16) + 16) % 16
-
-/** What lies beside a section after a write: drops first, then blocks. */
-function blocksAfter(
-  before: StoredSection | undefined,
-  { blocks, drops, levels }: SectionWrite,
-): Map<number, Uint8Array> {
-  const fewer = ((before?.levels ?? 0) & ~levels) !== 0
-  const dropped = (id: number): boolean =>
-    (fewer && ((levels >>> levelOf(id)) & 1) === 0) ||
-    drops.some(drop => drop.level === levelOf(id) && (id - drop.level) / 16 < drop.belowIndex)
-  const after = new Map([...(before?.blocks ?? [])].filter(([id]) => !dropped(id)))
-  for (const { id, bytes } of blocks) after.set(id, bytes)
-  return after
-}
-
-/** A section as it is answered: with those of the asked blocks that exist and whose level it has. */
-export function withBlocks(section: StoredSection, ids: readonly number[]): Section {
-  const blocks = new Map<number, Uint8Array>()
-  for (const id of ids) {
-    const bytes = section.blocks.get(id)
-    if (bytes !== undefined && ((section.levels >>> levelOf(id)) & 1) === 1) blocks.set(id, bytes)
-  }
-  return { ...section, blocks }
-}
-
 /**
- * An online store in memory that can lose acknowledgements, refuse calls and roll a suffix of its writes back, as a
- * promoted replica does. It obeys the port's contract otherwise.
+ * An online store in memory for one owner: each call takes effect at once and is answered, unless the store goes back.
  */
 export function createSimulatedStore(turn: () => Promise<void>, pick: (bound: number) => number, bugs: PlantedBugs) {
-  let image: Image = { sections: new Map(), canaries: new Map() }
-  const history: Image[] = []
-  const faults = { losePercent: 0, failPercent: 0 }
-  const counts = { written: 0, dropped: 0 }
-  const sectionKey = (lane: Lane, key: string) => `${key}|${lane.incarnation}|${lane.partition}`
-  const canaryKey = (lane: Lane, shard: number) => `${lane.unit}|${lane.incarnation}|${lane.partition}|${shard}`
-
-  function remember(): void {
-    history.push({ sections: new Map(image.sections), canaries: new Map(image.canaries) })
-    if (history.length > 12) history.shift()
-  }
+  const servers = createStoreServers(pick, bugs)
+  /** Where the last writes began. */
+  const marks: number[] = []
   async function call<T>(effect: () => T): Promise<T> {
     await turn()
-    if (pick(100) < faults.failPercent) throw new Lost('refused before the effect')
-    const result = effect()
-    await turn()
-    if (pick(100) < faults.losePercent) throw new Lost('acknowledgement lost')
-    return result
-  }
-  function flushShard(lane: Lane, shard: ShardFlush): FlushOutcome {
-    const stored = image.canaries.get(canaryKey(lane, shard.shard)) ?? null
-    const blocksOnly = (write: SectionWrite): void => {
-      const old = image.sections.get(sectionKey(lane, write.key))
-      if (old !== undefined)
-        image.sections.set(sectionKey(lane, write.key), { ...old, blocks: blocksAfter(old, write) })
-    }
-    if (bugs.noFence !== true && (stored === null || stored.offset < shard.expected.offset)) {
-      if (bugs.blocksOfFenced === true) shard.writes.forEach(blocksOnly)
-      return { ok: false, canary: stored }
-    }
-    const positionOf = (key: string): number => image.sections.get(sectionKey(lane, key))?.position ?? -1
-    const lost = shard.writes.some(({ key, base }) => base >= 0 && positionOf(key) < base)
-    if (lost && bugs.noBase !== true) return { ok: false, canary: stored }
-    let refused = 0
-    for (const write of shard.writes) {
-      const key = sectionKey(lane, write.key)
-      const old = image.sections.get(key)
-      if (bugs.noMaxRegister !== true && old !== undefined && old.position >= write.position) {
-        refused++
-        if (bugs.blocksOfRefused === true) blocksOnly(write)
-        continue
-      }
-      const { incarnation, partition } = lane
-      const { position, bytes, levels } = write
-      const blocks = bugs.tornFlush === true && pick(4) === 0 ? (old?.blocks ?? new Map()) : blocksAfter(old, write)
-      for (const id of old?.blocks.keys() ?? []) if (!blocks.has(id)) counts.dropped++
-      counts.written += write.blocks.length
-      image.sections.set(key, { incarnation, partition, position, bytes, levels, blocks })
-    }
-    const canary = stored !== null && stored.offset > shard.next.offset ? stored : shard.next
-    image.canaries.set(canaryKey(lane, shard.shard), canary)
-    return { ok: true, canary, refused }
-  }
-  function loadOne(lane: Lane, { key, blocks }: LoadKey): Section | null {
-    const section = image.sections.get(sectionKey(lane, key))
-    if (section === undefined) return null
-    return withBlocks(section, blocks)
+    return effect()
   }
   const store: OnlineStore = {
     capabilities: { survivesProcess: true, timeToLive: false },
     initialiseCanaries: (lane, shardCount, start) =>
       call(() => {
-        remember()
-        return Array.from({ length: shardCount }, (_, shard) => {
-          const key = canaryKey(lane, shard)
-          const canary = image.canaries.get(key) ?? start
-          image.canaries.set(key, canary)
-          return canary
-        })
+        marks.push(servers.sequence())
+        return Array.from({ length: shardCount }, (_, shard) => servers.initialise(lane, shard, start))
       }),
     readCanaries: (lane, shardCount) =>
-      call(() => Array.from({ length: shardCount }, (_, shard) => image.canaries.get(canaryKey(lane, shard)) ?? null)),
+      call(() => Array.from({ length: shardCount }, (_, shard) => servers.canaryOf(lane, shard))),
     flush: (lane, shards) =>
       call(() => {
-        remember()
-        return shards.map(shard => flushShard(lane, shard))
+        marks.push(servers.sequence())
+        return shards.map(shard => servers.flush(lane, shard))
       }),
-    load: (lane, shard, expected, keys): Promise<LoadOutcome> =>
-      call(() => {
-        const canary = image.canaries.get(canaryKey(lane, shard)) ?? null
-        if (bugs.noFence !== true && (canary === null || canary.offset < expected.offset)) return { ok: false, canary }
-        return { ok: true, sections: keys.map(key => loadOne(lane, key)) }
-      }),
-    read: keys =>
-      Promise.resolve(
-        keys.map(each => {
-          const found = [...image.sections].filter(([key]) => key.startsWith(`${each.key}|`))
-          return found.map(([, section]) => withBlocks(section, section.levels === 0 ? [] : each.blocks()))
-        }),
-      ),
+    load: (lane, shard, expected, keys) => call(() => servers.load(lane, shard, expected, keys)),
+    read: keys => Promise.resolve(keys.map(each => readKey(servers.sections(), each))),
     readDocument: () => Promise.resolve(null),
     writeDocument: () => Promise.resolve(true),
     publishProgress: () => Promise.resolve(),
@@ -196,19 +49,20 @@ export function createSimulatedStore(turn: () => Promise<void>, pick: (bound: nu
   }
   return {
     store,
-    faults,
-    /** Blocks written with accepted sections, and blocks dropped. */
-    counts,
-    /** Goes back to an earlier image, losing acknowledged writes: before one of the last writes, or the last so many. */
-    rollBack: (writes?: number): void => {
-      if (history.length === 0) return
-      const index = writes === undefined ? pick(history.length) : Math.max(0, history.length - writes)
-      const old = history[index]
-      if (old !== undefined) image = { sections: new Map(old.sections), canaries: new Map(old.canaries) }
-      history.length = index
+    counts: servers.counts,
+    /** Goes back to before the last so many writes. */
+    rollBack: (writes: number): void => {
+      const [mark] = marks.splice(Math.max(0, marks.length - writes))
+      if (mark !== undefined) servers.rollBack(mark)
     },
-    sections: (): ReadonlyMap<string, StoredSection> => image.sections,
+    sections: servers.sections,
   }
+}
+
+/** The serving read of one key. */
+export function readKey(sections: ReadonlyMap<string, StoredSection>, each: ReadKey): readonly StoredSection[] {
+  const found = [...sections].filter(([name]) => name.startsWith(`${each.key}|`))
+  return found.map(([, section]) => withBlocks(section, section.levels === 0 ? [] : each.blocks()))
 }
 
 /** One partition of one topic in memory. */

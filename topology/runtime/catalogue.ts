@@ -5,6 +5,7 @@ import type { Plan } from '../../features/plan/plan.ts'
 import { PortError } from '../ports/errors.ts'
 import type { EventLog } from '../ports/event-log.ts'
 import type { OnlineStore } from '../ports/online-store.ts'
+import { checkTopic } from '../processors/topic-check.ts'
 import { topologyOf } from '../topology.ts'
 
 const DOCUMENT = 'catalogue'
@@ -20,6 +21,21 @@ async function standingOf(log: EventLog, topic: string): Promise<TopicStanding> 
     startOffsets: bounds.map(b => b.startOffset),
     endOffsets: bounds.map(b => b.endOffset),
   }
+}
+
+/**
+ * Makes the topics that a plan needs and are absent. Rejects with `TOPIC_MISMATCH`, naming all reasons, where one that
+ * is there would lose or distort what is counted.
+ */
+async function prepareTopics(plan: Plan, log: EventLog): Promise<void> {
+  const { topics } = topologyOf(plan)
+  const infos = await log.ensureTopics(topics)
+  const found = new Map(infos.map(info => [info.name, info]))
+  const problems = topics.flatMap(need => checkTopic(need, found.get(need.name) ?? null))
+  const errors = problems.filter(problem => problem.severity === 'error')
+  if (errors.length === 0) return
+  const reasons = errors.map(({ topic, message, remedy }) => `  ${topic} ${message}: ${remedy}`)
+  throw new PortError('TOPIC_MISMATCH', `The topics do not fit the definitions:\n${reasons.join('\n')}`)
 }
 
 /** The catalogue as stored; nothing is changed. */
@@ -43,7 +59,7 @@ export async function preparePlan(
   log: EventLog,
   store: OnlineStore,
 ): Promise<{ readonly bound: BoundPlan; readonly catalogue: Catalogue }> {
-  await log.ensureTopics(topologyOf(plan).topics)
+  await prepareTopics(plan, log)
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const { text, catalogue: current } = await readStored(store)
     const standings = new Map<string, TopicStanding>()

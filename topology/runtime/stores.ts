@@ -1,12 +1,46 @@
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../ports/clock.ts'
+import { PortError } from '../ports/errors.ts'
 import type { EventLog } from '../ports/event-log.ts'
 import type { OnlineStore } from '../ports/online-store.ts'
+import type { Telemetry } from '../ports/telemetry.ts'
 import type { Config } from './config.ts'
 
-/** Each client library is loaded only when the configuration asks for it. */
-export async function openEventLog(config: Config, clock: Clock): Promise<EventLog> {
+/** The contents of a PEM file; nothing for an empty path. */
+function pem(path: string, key: string): string | null {
+  if (path === '') return null
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new PortError('LOG_UNAVAILABLE', `eventLog.${key} ${path} cannot be read: name a PEM file.`, { cause: error })
+  }
+}
+
+async function openKafka(config: Config, clock: Clock, telemetry: Telemetry): Promise<EventLog> {
+  const { openKafkaEventLog } = await import('../adapters/event-log/kafka/kafka.ts')
+  const { tls, tlsCa, tlsCert, tlsKey, saslMechanism: mechanism, username, password, ...rest } = config.eventLog
+  const [ca, cert, key] = [pem(tlsCa, 'tlsCa'), pem(tlsCert, 'tlsCert'), pem(tlsKey, 'tlsKey')]
+  return await openKafkaEventLog({
+    ...rest,
+    clock,
+    telemetry,
+    ...(mechanism === 'none' ? {} : { sasl: { mechanism, username, password } }),
+    ...(tls
+      ? {
+          tls: {
+            ...(ca === null ? {} : { ca }),
+            ...(cert === null ? {} : { cert }),
+            ...(key === null ? {} : { key }),
+          },
+        }
+      : {}),
+  })
+}
+
+/** Opens the event log of the configuration. Each client library is loaded only when it is asked for. */
+export async function openEventLog(config: Config, clock: Clock, telemetry: Telemetry = SILENT): Promise<EventLog> {
+  if (config.eventLog.kind === 'kafka') return await openKafka(config, clock, telemetry)
   mkdirSync(config.dataDirectory, { recursive: true })
   const { openEmbeddedEventLog } = await import('../adapters/event-log/embedded.ts')
   const path = join(config.dataDirectory, 'event-log.sqlite')
@@ -17,13 +51,28 @@ function onlineStorePath(config: Config): string {
   return join(config.dataDirectory, `online-store.${config.namespace}.sqlite`)
 }
 
-/** Whether there is an online store that was used before. */
+/** Whether there is an online store that was used before; one on Redis may be empty. */
 export function hasOnlineStore(config: Config): boolean {
-  return existsSync(onlineStorePath(config))
+  return config.onlineStore.kind === 'redis' || existsSync(onlineStorePath(config))
 }
 
+const SILENT: Telemetry = { count: () => {}, gauge: () => {}, observeMs: () => {}, log: () => {} }
+
 /** Opens the online store of the configuration. */
-export async function openOnlineStore(config: Config, clock: Clock): Promise<OnlineStore> {
+export async function openOnlineStore(
+  config: Config,
+  clock: Clock,
+  telemetry: Telemetry = SILENT,
+): Promise<OnlineStore> {
+  if (config.onlineStore.kind === 'redis') {
+    const { openRedisOnlineStore } = await import('../adapters/online-store/redis/store.ts')
+    return await openRedisOnlineStore({
+      connection: config.onlineStore,
+      namespace: config.namespace,
+      clock,
+      telemetry,
+    })
+  }
   mkdirSync(config.dataDirectory, { recursive: true })
   const { openEmbeddedOnlineStore } = await import('../adapters/online-store/embedded.ts')
   return await openEmbeddedOnlineStore({
