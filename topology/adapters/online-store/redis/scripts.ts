@@ -207,6 +207,38 @@ return {1, canary, refused}
 )
 
 /**
+ * Canaries brought forward where nothing else is written, each by itself.
+ *
+ * KEYS: canaries. ARGV: for each the expected offset and the next canary, packed.
+ *
+ * Answers for each {0, canary} fenced, or {1, canary}.
+ */
+export const ADVANCE = script(
+  'advance',
+  `#!lua
+local reply = {}
+for i = 1, #KEYS do
+  local canary, asked = redis.call('GET', KEYS[i]), ARGV[i]
+  if not canary then
+    reply[i] = {0}
+  else
+    local stored = struct.unpack('<i8', canary)
+    if stored < struct.unpack('<i8', asked) then
+      reply[i] = {0, canary}
+    else
+      if struct.unpack('<i8', asked, 9) > stored then
+        canary = asked:sub(9)
+        redis.call('SET', KEYS[i], canary)
+      end
+      reply[i] = {1, canary}
+    end
+  end
+end
+return reply
+`,
+)
+
+/**
  * A writer's load of one shard.
  *
  * KEYS: canary, a head for each key, the hashes of blocks of those that ask for some.
@@ -324,4 +356,4 @@ return 1
 )
 
 /** All of them. */
-export const SCRIPTS: readonly Script[] = [FLUSH, LOAD, READ, INITIALISE, DOCUMENT]
+export const SCRIPTS: readonly Script[] = [FLUSH, ADVANCE, LOAD, READ, INITIALISE, DOCUMENT]

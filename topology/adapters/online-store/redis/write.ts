@@ -2,7 +2,7 @@ import type { Canary, FlushOutcome, Lane, SectionWrite, ShardFlush } from '../..
 import { PortError } from '../../../ports/errors.ts'
 import { blockField, blocksKey, canaryBytes, incarnationId, laneBytes, parseCanary, sectionImage } from './layout.ts'
 import { writeInt64 } from './layout.ts'
-import { FLUSH, INITIALISE } from './scripts.ts'
+import { ADVANCE, FLUSH, INITIALISE } from './scripts.ts'
 import type { StoreScope } from './scope.ts'
 
 const EXTRA_BYTES = 28
@@ -48,7 +48,10 @@ export async function initialiseCanaries(
   })
 }
 
-/** One script call for each shard, all in one round trip; a shard that comes twice waits for its first. */
+/**
+ * One script call for each shard with writes and, on one server, one for all others, in one round trip. A shard that comes
+ * twice waits for its first.
+ */
 export async function flush(
   scope: StoreScope,
   lane: Lane,
@@ -57,11 +60,43 @@ export async function flush(
   const owner = laneBytes(lane)
   const nowMs = scope.clock.nowMs()
   if (new Set(shards.map(each => each.shard)).size === shards.length) {
-    return await scope.all(shards.map(each => flushShard(scope, lane, owner, each, nowMs)))
+    const outcomes = new Array<FlushOutcome>(shards.length)
+    const bare = [...shards.entries()].filter(([, each]) => each.writes.length === 0 && !scope.router.clustered)
+    const others = [...shards.entries()].filter(([, each]) => each.writes.length > 0 || scope.router.clustered)
+    const advanced = advance(scope, lane, bare).then(answers => {
+      for (const [place, outcome] of answers) outcomes[place] = outcome
+    })
+    const written = others.map(async ([place, each]) => {
+      outcomes[place] = await flushShard(scope, lane, owner, each, nowMs)
+    })
+    await scope.all([advanced, ...written])
+    return outcomes
   }
   const outcomes: FlushOutcome[] = []
   for (const each of shards) outcomes.push(await flushShard(scope, lane, owner, each, nowMs))
   return outcomes
+}
+
+/** Brings the canaries of shards without writes forward; one server only, for they lie in different slots. */
+async function advance(
+  scope: StoreScope,
+  lane: Lane,
+  shards: readonly (readonly [place: number, flushed: ShardFlush])[],
+): Promise<readonly (readonly [place: number, outcome: FlushOutcome])[]> {
+  if (shards.length === 0) return []
+  const keys = shards.map(([, { shard }]) => scope.names.canary(lane, shard))
+  const asked = shards.map(([, { expected, next }]) => {
+    const bytes = Buffer.allocUnsafe(8)
+    writeInt64(bytes, expected.offset, 0)
+    return Buffer.concat([bytes, canaryBytes(next)])
+  })
+  const call = { slot: 0, command: ADVANCE, keys: keys.length, args: [...keys, ...asked] }
+  const replies = (await scope.router.send(call)) as [number, Buffer | undefined][]
+  return shards.map(([place, { next }], index) => {
+    const [written, bytes] = replies[index] ?? [0, undefined]
+    const canary = parseCanary(bytes)
+    return [place, written === 0 ? { ok: false, canary } : { ok: true, canary: canary ?? next, refused: 0 }]
+  })
 }
 
 async function flushShard(
