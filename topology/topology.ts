@@ -22,21 +22,34 @@ export interface ProcessorNode {
   readonly writes: readonly string[]
 }
 
+/** A topic with what the plan needs of it. */
+export interface TopicNeed extends TopicSpec {
+  /** `events` are counted, so nothing of them may be missing; `reports` and `answers` are what is written beside. */
+  readonly use: 'events' | 'reports' | 'answers'
+  /** Records younger than this may be needed again. */
+  readonly leastRetentionMs: number
+}
+
 /** The whole flow as data. */
 export interface Topology {
-  readonly topics: readonly TopicSpec[]
+  readonly topics: readonly TopicNeed[]
   readonly processors: readonly ProcessorNode[]
 }
 
 /** The graph that runs a plan. Topics keep their records for ever unless a retention is configured on the broker. */
 export function topologyOf(plan: Plan): Topology {
-  const topics: TopicSpec[] = []
+  const topics: TopicNeed[] = []
   for (const source of plan.sources) {
-    for (const name of [source.topic, lateTopic(source), deadLetterTopic(source)]) {
-      topics.push({ name, partitions: source.partitions, retentionMs: 0 })
+    const { partitions } = source
+    const leastRetentionMs = source.latenessMs + Math.max(source.latenessMs, source.readBackMs)
+    topics.push({ name: source.topic, partitions, retentionMs: 0, use: 'events', leastRetentionMs })
+    for (const name of [lateTopic(source), deadLetterTopic(source)]) {
+      topics.push({ name, partitions, retentionMs: 0, use: 'reports', leastRetentionMs: 0 })
     }
   }
-  for (const name of [SCORES_TOPIC, LABELS_TOPIC]) topics.push({ name, partitions: SCORE_PARTITIONS, retentionMs: 0 })
+  for (const name of [SCORES_TOPIC, LABELS_TOPIC]) {
+    topics.push({ name, partitions: SCORE_PARTITIONS, retentionMs: 0, use: 'answers', leastRetentionMs: 0 })
+  }
   const sources = plan.sources.map(source => source.topic)
   return {
     topics,

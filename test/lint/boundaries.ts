@@ -37,7 +37,7 @@ const topologyImports: Readonly<Record<string, readonly string[]>> = {
 
 /** The only folders (or single files, named without `.ts`) that may import a client library, besides test/ and load-tests/. */
 const clientDoors: readonly { readonly library: RegExp; readonly places: readonly string[] }[] = [
-  { library: /^kafkajs$/, places: ['topology/adapters/event-log/kafka'] },
+  { library: /^kafkajs(\/.*)?$/, places: ['topology/adapters/event-log/kafka'] },
   { library: /^ioredis$/, places: ['topology/adapters/online-store/redis'] },
   { library: /^@clickhouse\/client$/, places: ['topology/adapters/offline-store/clickhouse'] },
   { library: /^chdb$/, places: ['topology/adapters/offline-store/chdb'] },

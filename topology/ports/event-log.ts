@@ -52,7 +52,10 @@ export interface LogRecord {
   readonly key: string | null
   readonly value: Uint8Array
   readonly headers: Readonly<Record<string, string>>
-  /** Monotone within the partition. */
+  /**
+   * The same for everyone who reads the record. Monotone within the partition: always in the embedded log; in Kafka as
+   * far as the brokers' clocks are, and while history is not imported beside live producers.
+   */
   readonly arrivalMs: number
 }
 
