@@ -3,6 +3,7 @@ import { verifyFormerLife } from './former-life.ts'
 import { endOffsets, startProduction, untilStored } from './traffic.ts'
 import { verifyOffline, verifyOnline } from './verify.ts'
 import type { OfflineVerification, OnlineVerification } from './verify.ts'
+import type { SystemProcess } from './processes.ts'
 import { startWorld } from './world.ts'
 import type { Scale, World } from './world.ts'
 
@@ -29,6 +30,7 @@ export interface FaultRun {
 }
 
 const MAX_CATCH_UP_MS = 30 * 60_000
+const WATCH_MS = 100
 
 /** Runs one scenario on real servers and compares all that is stored with a recomputation from the log. */
 export async function runFault(name: string, { folder, cache, scale, seed }: FaultRun): Promise<FaultResult> {
@@ -37,7 +39,13 @@ export async function runFault(name: string, { folder, cache, scale, seed }: Fau
   const world = await startWorld(folder, cache, scale, scenario)
   try {
     const production = startProduction(world, seed, scenario.place?.(seed, scale.partitions))
-    await Promise.race([Promise.all([scenario.happen(world, production, seed), production.done]), failedWorkers(world)])
+    const processes = watchProcesses(world)
+    try {
+      const happening = Promise.all([scenario.happen(world, production, seed), production.done])
+      await Promise.race([happening, processes.failed])
+    } finally {
+      processes.stop()
+    }
     const healed = performance.now()
     await untilStored(world, await endOffsets(world), MAX_CATCH_UP_MS)
     const recoveryMs = Math.round(performance.now() - healed)
@@ -47,23 +55,21 @@ export async function runFault(name: string, { folder, cache, scale, seed }: Fau
   }
 }
 
-/** Never resolves: a process that ends by itself, with no signal, fails the run with what it printed. */
-async function failedWorkers(world: World): Promise<never> {
-  return await new Promise((_, reject) => {
-    const watched = new Set<number>()
-    const timer = setInterval(() => {
-      for (const each of world.processes) {
-        if (watched.has(each.pid)) continue
-        watched.add(each.pid)
-        void each.exited.then(code => {
-          if (code === null || code === 0) return
-          clearInterval(timer)
-          reject(new Error(`${each.name} ended with ${code}:\n${each.output()}`))
-        })
-      }
-    }, 100)
-    timer.unref()
-  })
+/** Rejects when a process ends by itself, with no signal: with what it printed. */
+function watchProcesses(world: World): { readonly failed: Promise<never>; stop(): void } {
+  const failure = Promise.withResolvers<never>()
+  const watched = new Set<number>()
+  const watch = async ({ name, exited, output }: SystemProcess): Promise<void> => {
+    const code = await exited
+    if (code !== null && code !== 0) failure.reject(new Error(`${name} ended with ${code}:\n${output()}`))
+  }
+  const timer = setInterval(() => {
+    for (const each of world.processes) {
+      if (!watched.has(each.pid)) void watch(each)
+      watched.add(each.pid)
+    }
+  }, WATCH_MS)
+  return { failed: failure.promise, stop: () => clearInterval(timer) }
 }
 
 async function verify(world: World): Promise<Pick<FaultResult, 'online' | 'offline' | 'wrong'>> {

@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { emptyDemoFolder } from '../data-folder.ts'
 import { runDemo } from '../demo/run.ts'
+import { embeddedConfig } from '../../topology/runtime/config.ts'
 import { SHIPPED_CONFIG, UsageError, loadConfig, loadDefinitions } from '../load.ts'
 import { durationOption, wholeNumber } from './options.ts'
 import { untilSignal } from './signals.ts'
@@ -36,7 +37,8 @@ export function addDemoCommand(program: Command): void {
       emptyDemoFolder(data)
       const { config: base } = await loadConfig({ data, features: [SHIPPED_CONFIG.features[0] ?? ''] })
       const models = { directory: SHIPPED_CONFIG.models.directory }
-      const config = { ...base, models, server: { ...base.server, port: 0 } }
+      const embedded = embeddedConfig(base, base.dataDirectory, base.namespace)
+      const config = { ...embedded, models, server: { ...base.server, port: 0 } }
       const project = await loadDefinitions(config)
       await runDemo({
         config,

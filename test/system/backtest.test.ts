@@ -36,6 +36,15 @@ describe('headwater backtest', () => {
     ])
   })
 
+  it('touches none of the servers that are configured', async () => {
+    writeFileSync(events, `${HEADER}\n1,${T},7,1,5,0,0\n`)
+    const nobody = ['eventLog.kind=kafka', 'eventLog.brokers=127.0.0.1:1', 'onlineStore.kind=redis']
+    const servers = [...nobody, 'onlineStore.addresses=127.0.0.1:1'].flatMap(setting => ['--set', setting])
+    const run = await headwater(['backtest', '--service', 'cards', '--events', events, '--out', out, ...servers])
+    expect(run.code, run.stderr).toBe(0)
+    expect(run.stdout).toContain('1 vectors from 1 rows')
+  })
+
   it.each([
     [['--service', 'cards', '--events', events, '--out', events], /overwrite/],
     [['--service', 'cards', '--events', events, '--out', join(folder.path, 'no', 'where.csv')], /no such folder/],

@@ -14,6 +14,7 @@ import type { Clock } from '../ports/clock.ts'
 import type { Telemetry } from '../ports/telemetry.ts'
 import { ServerError } from '../ports/server.ts'
 import { createScoringEngine } from '../scoring/engine.ts'
+import { embeddedConfig } from './config.ts'
 import type { Config } from './config.ts'
 import { openContext } from './context.ts'
 import { workerOf } from './feature-processes.ts'
@@ -102,6 +103,19 @@ function outputValue(column: BacktestColumn, value: Value): Value {
 }
 
 /**
+ * Only what is read is computed: a plan cut down to the service's own groups. The events go through a log of the
+ * backtest's own, where nobody else reads them: always as JSON.
+ */
+function cutPlan(plan: Plan, service: ServicePlan, needed: ReadonlySet<string>): Plan {
+  const groups = plan.groups.filter(group => service.groups.includes(group.name))
+  const sources = plan.sources
+    .filter(source => needed.has(source.name))
+    .map((source): SourcePlan => ({ ...source, format: 'json' }))
+  const unions = plan.unions.filter(union => groups.some(group => group.source === union.name))
+  return { ...plan, sources, unions, groups, services: [{ ...service, model: null }] }
+}
+
+/**
  * Runs a backtest in a temporary folder with embedded stores: the real log, worker, online store and join. The folder
  * is removed afterwards.
  */
@@ -126,15 +140,9 @@ export async function runBacktest(options: {
       `service "${service.name}" joins ${[...needed].join(', ')}; a backtest replays one event's file`,
     )
   }
-  // Only what is read is computed: a plan cut down to the service's own groups.
-  // The events go through a log of the backtest's own, where nobody else reads them: always as JSON.
-  const sources = plan.sources
-    .filter(source => needed.has(source.name))
-    .map((source): SourcePlan => ({ ...source, format: 'json' }))
-  const unions = plan.unions.filter(union => groups.some(group => group.source === union.name))
-  const cut: Plan = { ...plan, sources, unions, groups, services: [{ ...service, model: null }] }
+  const cut = cutPlan(plan, service, needed)
   const directory = mkdtempSync(join(tmpdir(), 'headwater-backtest-'))
-  const config: Config = { ...options.config, dataDirectory: directory, namespace: 'backtest' }
+  const config = embeddedConfig(options.config, directory, 'backtest')
   const context = await openContext(config, { ...options.project, plan: cut }, clock, telemetry)
   const files = await openTableFiles()
   const engine = createScoringEngine({

@@ -89,6 +89,21 @@ export function defineConfig(config: ConfigFile): ConfigFile {
   return config
 }
 
+/**
+ * The same settings over embedded engines in a folder of their own, whatever servers are configured: for work that must
+ * not touch a running system.
+ */
+export function embeddedConfig(config: Config, dataDirectory: string, namespace: string): Config {
+  return {
+    ...config,
+    dataDirectory,
+    namespace,
+    eventLog: { ...config.eventLog, kind: 'embedded' },
+    onlineStore: { ...config.onlineStore, kind: 'embedded' },
+    offlineStore: { ...config.offlineStore, kind: 'chdb' },
+  }
+}
+
 /** One thing wrong with the configuration, and where it was said. */
 export interface ConfigProblem {
   readonly origin: string

@@ -63,13 +63,13 @@ export async function flush(
     const outcomes = new Array<FlushOutcome>(shards.length)
     const bare = [...shards.entries()].filter(([, each]) => each.writes.length === 0 && !scope.router.clustered)
     const others = [...shards.entries()].filter(([, each]) => each.writes.length > 0 || scope.router.clustered)
-    const advanced = advance(scope, lane, bare).then(answers => {
-      for (const [place, outcome] of answers) outcomes[place] = outcome
-    })
+    const advanced = async (): Promise<void> => {
+      for (const [place, outcome] of await advance(scope, lane, bare)) outcomes[place] = outcome
+    }
     const written = others.map(async ([place, each]) => {
       outcomes[place] = await flushShard(scope, lane, owner, each, nowMs)
     })
-    await scope.all([advanced, ...written])
+    await scope.all([advanced(), ...written])
     return outcomes
   }
   const outcomes: FlushOutcome[] = []
