@@ -1,19 +1,23 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { availableParallelism, cpus, totalmem } from 'node:os'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
+import { SCENARIOS } from './faults/scenarios.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
 const RESULTS = join(ROOT, 'load-tests', 'results')
 
-/** A proof at full count: the same tests as in `npm test`, run in parts that each start at another seed. */
+/** A proof at full count, in parts: the tests of `npm test` at other seeds and sizes, or a script. */
 interface Proof {
+  /** Of tests, or of one script outside `test`. */
   readonly files: readonly string[]
   readonly about: string
   readonly parts: number
   /** Environment of one part. */
   environment(part: number): Readonly<Record<string, string>>
 }
+
+const FAULTS = Object.keys(SCENARIOS)
 
 const PROOFS: Readonly<Record<string, Proof>> = {
   laws: {
@@ -39,6 +43,18 @@ const PROOFS: Readonly<Record<string, Proof>> = {
     parts: 20,
     environment: part => ({ HEADWATER_SIMULATION_SEEDS: '5000', HEADWATER_SIMULATION_SEED: String(1 + part * 5_000) }),
   },
+  faults: {
+    files: ['test/faults/faults.test.ts'],
+    about: '1,000,000 events through real servers and three workers under each fault, recomputed from the log',
+    parts: FAULTS.length,
+    environment: part => ({ HEADWATER_FAULT: FAULTS[part] ?? '', HEADWATER_FAULT_EVENTS: '1000000' }),
+  },
+  soak: {
+    files: ['load-tests/soak.ts'],
+    about: '20 minutes at 70 % of capacity with a rebalance every minute: memory flat, nothing wrong',
+    parts: 1,
+    environment: () => ({ HEADWATER_SOAK_MINUTES: '20' }),
+  },
   deploy: {
     files: ['test/deploy/'],
     about: 'deployment files against the real tools: Helm, Kubernetes and KEDA schemas, Compose, hadolint, promtool',
@@ -52,6 +68,8 @@ interface PartResult {
   readonly environment: Readonly<Record<string, string>>
   readonly passed: boolean
   readonly seconds: number
+  /** What the part measured, where it measures. */
+  readonly report?: unknown
 }
 
 interface ProofResult {
@@ -84,6 +102,15 @@ function begun(path: string, name: string, proof: Proof): ProofResult {
   return { name, about: proof.about, commit, uncommittedChanges, machine, parts: [] }
 }
 
+function commandOf({ files }: Proof): readonly string[] {
+  if (files.some(file => !file.startsWith('test/'))) return files.map(file => join(ROOT, file))
+  return [join(ROOT, 'node_modules/vitest/vitest.mjs'), 'run', ...files]
+}
+
+function reportIn(file: string): Pick<PartResult, 'report'> {
+  return existsSync(file) ? { report: JSON.parse(readFileSync(file, 'utf8')) } : {}
+}
+
 function prove(name: string, proof: Proof): boolean {
   mkdirSync(RESULTS, { recursive: true })
   const path = join(RESULTS, `${name}.json`)
@@ -93,14 +120,18 @@ function prove(name: string, proof: Proof): boolean {
     const environment = proof.environment(part)
     process.stdout.write(`${name}: part ${part + 1} of ${proof.parts} ${JSON.stringify(environment)}\n`)
     const started = performance.now()
-    const run = spawnSync(process.execPath, [join(ROOT, 'node_modules/vitest/vitest.mjs'), 'run', ...proof.files], {
+    const scratch = mkdtempSync(join(tmpdir(), 'headwater-prove-'))
+    const reportFile = join(scratch, 'report.json')
+    const run = spawnSync(process.execPath, commandOf(proof), {
       cwd: ROOT,
       stdio: 'inherit',
-      env: { ...process.env, ...environment },
+      env: { ...process.env, ...environment, HEADWATER_PROOF_REPORT: reportFile },
     })
     const seconds = Math.round((performance.now() - started) / 1_000)
     const others = result.parts.filter(done => done.part !== part)
-    result = { ...result, parts: [...others, { part, environment, passed: run.status === 0, seconds }] }
+    const done: PartResult = { part, environment, passed: run.status === 0, seconds, ...reportIn(reportFile) }
+    rmSync(scratch, { recursive: true, force: true })
+    result = { ...result, parts: [...others, done] }
     writeFileSync(path, `${JSON.stringify(result, null, 2)}\n`)
     if (run.status !== 0) return false
   }

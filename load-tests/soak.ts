@@ -9,7 +9,7 @@ import { startWorld } from './faults/world.ts'
 import type { World } from './faults/world.ts'
 
 /** Resident memory of one process over the run, in MiB, a sample every ten seconds. */
-export interface MemorySeries {
+interface MemorySeries {
   readonly process: string
   readonly samplesMiB: readonly number[]
   /** Median of the last quarter against that of the second. */
@@ -17,7 +17,7 @@ export interface MemorySeries {
 }
 
 /** How a soak went. */
-export interface SoakResult {
+interface SoakResult {
   readonly minutes: number
   readonly capacityEventsPerSecond: number
   readonly eventsPerSecond: number
@@ -38,6 +38,8 @@ const WORKERS = 3
 const SCALE = { partitions: PARTITIONS, workers: WORKERS, pauseMs: 0, outageMs: 0 }
 /** Short enough that state stops growing within the run. */
 const WINDOWS = ['30s', '2m'] as const
+/** Of resident memory, from the second quarter of the run to the last. */
+const MAX_GROWTH = 1.1
 
 function residentMiB(pid: number): number | null {
   try {
@@ -84,7 +86,7 @@ async function probeCapacity(): Promise<number> {
  * Runs the whole pipeline at 70 % of what this machine can do, with a worker replaced every minute, and watches the
  * memory of those that stay.
  */
-export async function soak(minutes: number): Promise<SoakResult> {
+async function soak(minutes: number): Promise<SoakResult> {
   const capacityEventsPerSecond = await probeCapacity()
   const eventsPerSecond = Math.round(capacityEventsPerSecond * SHARE)
   const events = eventsPerSecond * minutes * 60
@@ -135,11 +137,10 @@ async function differences(world: World): Promise<readonly string[]> {
   return [...online.differences, ...offline.differences]
 }
 
-if (import.meta.main) {
-  const [minutes = '20', file] = process.argv.slice(2)
-  const result = await soak(Number(minutes))
-  const flat = result.memory.filter(each => !each.process.endsWith('-0')).every(each => each.growth < 1.1)
-  if (file !== undefined) writeFileSync(file, `${JSON.stringify({ ...result, flat }, null, 2)}\n`)
-  process.stdout.write(`${JSON.stringify({ ...result, memory: undefined, flat }, null, 2)}\n`)
-  process.exitCode = flat && result.wrong.length === 0 ? 0 : 1
-}
+const minutes = Number(process.env['HEADWATER_SOAK_MINUTES'] ?? 20)
+const file = process.env['HEADWATER_PROOF_REPORT']
+const result = await soak(minutes)
+const flat = result.memory.filter(each => !each.process.endsWith('-0')).every(each => each.growth < MAX_GROWTH)
+if (file !== undefined) writeFileSync(file, JSON.stringify({ ...result, flat }))
+process.stdout.write(`${JSON.stringify({ ...result, flat }, null, 2)}\n`)
+process.exitCode = flat && result.wrong.length === 0 ? 0 : 1

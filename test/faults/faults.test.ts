@@ -1,4 +1,4 @@
-import { appendFileSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
@@ -11,8 +11,8 @@ import { describeWithKafka, describeWithRedis } from '../servers.ts'
 const EVENTS = Number(process.env['HEADWATER_FAULT_EVENTS'] ?? 12_000)
 const SEED = Number(process.env['HEADWATER_FAULT_SEED'] ?? 1)
 const ONLY = process.env['HEADWATER_FAULT']
-/** File to which each run adds a line of JSON. */
-const REPORT = process.env['HEADWATER_FAULT_REPORT']
+/** File for what a proof's run measured. */
+const REPORT = process.env['HEADWATER_PROOF_REPORT']
 
 const full = EVENTS >= 1_000_000
 const scale: Scale = {
@@ -33,7 +33,7 @@ describeWithRedis('faults of real servers and processes', () => {
       async name => {
         const folder = mkdtempSync(join(tmpdir(), 'headwater-fault-'))
         const result = await runFault(name, { folder, cache: cacheFolder(), scale, seed: SEED })
-        if (REPORT !== undefined) appendFileSync(REPORT, `${JSON.stringify(result)}\n`)
+        if (REPORT !== undefined) writeFileSync(REPORT, JSON.stringify(result))
         expect(result.wrong).toEqual([])
         expect(result.online.sections).toBeGreaterThan(100)
         expect(result.offline.events.expected).toBeGreaterThan(0)
