@@ -1,12 +1,12 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { cacheFolder } from '../../services/cache-folder.ts'
 import { systemClock } from '../../services/clock.ts'
 import { createRandom } from '../../services/demo/random.ts'
 import { createTelemetry } from '../../services/telemetry.ts'
 import type { NewRecord } from '../../topology/ports/event-log.ts'
-import { SHARD_COUNT } from '../../topology/ports/online-store.ts'
 import { parseConfig } from '../../topology/runtime/config.ts'
 import { openContext } from '../../topology/runtime/context.ts'
 import type { RuntimeContext } from '../../topology/runtime/context.ts'
@@ -15,11 +15,13 @@ import { createUnwind } from '../../topology/runtime/unwind.ts'
 import { startKafka } from '../../topology/stack/kafka.ts'
 import { startRedis } from '../../topology/stack/redis.ts'
 import type { RedisServer } from '../../topology/stack/redis.ts'
+import { endsOf, isWritten } from '../written.ts'
 
 export const TOPIC = 'payments'
 const DAY = 86_400_000
 const ENCODER = new TextEncoder()
 const APPEND_RECORDS = 2_000
+const POLL_MS = 50
 
 /** A Kafka broker and a Redis of this run's own. */
 export interface Engines {
@@ -98,17 +100,8 @@ export async function fillTopic(context: RuntimeContext, events: number, cards: 
   }
 }
 
-/** Waits until every shard is written up to the end of the topic. */
+/** Waits until every shard is written up to the end of the topic as it is now. */
 export async function untilWritten(context: RuntimeContext): Promise<void> {
-  const { log, store, bound } = context
-  const info = await log.describe(TOPIC)
-  if (info === null) throw new Error(`there is no topic ${TOPIC}`)
-  for (const unit of bound.units) {
-    for (let partition = 0; partition < info.partitions;) {
-      const { endOffset, incarnation } = await log.bounds(TOPIC, partition)
-      const canaries = await store.readCanaries({ unit: unit.id, incarnation, partition }, SHARD_COUNT)
-      if (canaries.every(canary => canary !== null && canary.offset >= endOffset - 1)) partition++
-      else await new Promise(done => setTimeout(done, 50))
-    }
-  }
+  const ends = await endsOf(context, TOPIC)
+  while (!(await isWritten(context, TOPIC, ends))) await sleep(POLL_MS)
 }

@@ -36,7 +36,7 @@ function same(a: Uint8Array | undefined, b: Uint8Array): boolean {
 }
 
 /** Windows that the unit's retention covers, short and long, with edges and delays. */
-function readsOf({ spec }: Pick<BoundUnit, 'spec'>): readonly FeatureRead[] {
+export function readsOf({ spec }: Pick<BoundUnit, 'spec'>): readonly FeatureRead[] {
   const reach = spec.retentionMs - spec.horizonMs
   const { edgeMs } = spec
   const edged = (ms: number): number => Math.max(edgeMs, Math.floor(ms / edgeMs) * edgeMs)

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PortError } from '../../topology/ports/errors.ts'
 import type { NewRecord } from '../../topology/ports/event-log.ts'
-import { SHARD_COUNT } from '../../topology/ports/online-store.ts'
-import type { World } from './world.ts'
+import { endsOf, isWritten } from '../written.ts'
 import { paymentMaker } from './payments.ts'
+import type { World } from './world.ts'
 
 const APPEND_RECORDS = 500
 const APPENDS_IN_FLIGHT = 4
@@ -99,27 +99,8 @@ async function appendAll(world: World, records: readonly NewRecord[]): Promise<v
 }
 
 /** The end of every partition of the topic now. */
-export async function endOffsets(world: World): Promise<readonly number[]> {
-  const { log } = world.context
-  const info = await log.describe(world.topic)
-  const bounds = await Promise.all(
-    Array.from({ length: info?.partitions ?? 0 }, (_, partition) => log.bounds(world.topic, partition)),
-  )
-  return bounds.map(each => each.endOffset)
-}
-
-/** Whether every shard of every unit is written up to these offsets, in the topic's present life. */
-async function workersReached(world: World, ends: readonly number[]): Promise<boolean> {
-  const { store, bound, log } = world.context
-  const incarnation = (await log.describe(world.topic))?.incarnation ?? ''
-  for (const unit of bound.units) {
-    for (const [partition, end] of ends.entries()) {
-      if (end === 0) continue
-      const canaries = await store.readCanaries({ unit: unit.id, incarnation, partition }, SHARD_COUNT)
-      if (canaries.some(canary => canary === null || canary.offset < end - 1)) return false
-    }
-  }
-  return true
+export async function endOffsets({ context, topic }: World): Promise<readonly number[]> {
+  return await endsOf(context, topic)
 }
 
 async function writerReached(world: World, ends: readonly number[]): Promise<boolean> {
@@ -148,7 +129,7 @@ export async function untilStored(world: World, ends: readonly number[], withinM
 /** Who is behind, or null. A store or log that is away just now is behind. */
 async function reached(world: World, ends: readonly number[]): Promise<string | null> {
   try {
-    if (!(await workersReached(world, ends))) return 'the feature workers'
+    if (!(await isWritten(world.context, world.topic, ends))) return 'the feature workers'
     return (await writerReached(world, ends)) ? null : 'the offline writer'
   } catch (error) {
     if (error instanceof PortError) return `the workers (${error.message})`

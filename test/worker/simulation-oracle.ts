@@ -7,9 +7,10 @@ import {
   prepareReads,
 } from '../../features/kernel/index.ts'
 import type { SectionImage } from '../../features/kernel/index.ts'
-import type { FeatureRead, Point, Value, Window } from '../../features/kernel/types.ts'
+import type { FeatureRead, Point, Value } from '../../features/kernel/types.ts'
 import { eventDecoder } from '../../features/plan/event.ts'
 import type { BoundUnit } from '../../features/plan/units.ts'
+import { imageDifferences, readsOf } from '../../load-tests/faults/section-oracle.ts'
 import type { LogRecord } from '../../topology/ports/event-log.ts'
 import { onlineKey, shardOf } from '../../topology/ports/online-layout.ts'
 import type { Lane } from '../../topology/ports/online-store.ts'
@@ -106,10 +107,6 @@ function imageAt(expected: Expected, position: number): SectionImage {
   return image
 }
 
-function same(a: Uint8Array | undefined, b: Uint8Array): boolean {
-  return a !== undefined && Buffer.compare(a, b) === 0
-}
-
 /**
  * In what a stored section differs from a fold over the records up to its position, cut into a head and blocks, no block
  * missing or changed. With `whole` none may be left over either: a store may keep some that it was never told to drop
@@ -120,46 +117,12 @@ export function sectionDifferences(expected: Expected, section: StoredSection, w
   if (!events.some(({ record }) => record.offset === section.position)) {
     return [`${name}: at ${section.position}, where the log has no record of it`]
   }
-  const { bytes, levels, blocks } = imageAt(expected, section.position)
-  const wrong: string[] = []
-  if (!same(section.bytes, bytes) || section.levels !== levels) {
-    wrong.push(`${name}: another head than the records up to ${section.position} make`)
-  }
-  for (const block of blocks) {
-    if (!same(section.blocks.get(block.id), block.bytes)) wrong.push(`${name}: block ${block.id} missing or changed`)
-  }
+  const image = imageAt(expected, section.position)
+  const wrong = imageDifferences(image, section).map(each => `${name} at ${section.position}: ${each}`)
   if (!whole) return wrong
-  const known = new Set(blocks.map(block => block.id))
+  const known = new Set(image.blocks.map(block => block.id))
   for (const id of section.blocks.keys()) if (!known.has(id)) wrong.push(`${name}: block ${id} left over`)
   return wrong
-}
-
-/** Windows that the unit's retention covers, short and long, with edges and delays. */
-function readsOf({ spec }: BoundUnit): readonly FeatureRead[] {
-  const reach = spec.retentionMs - spec.horizonMs
-  const { edgeMs } = spec
-  const edged = (ms: number): number => Math.max(edgeMs, Math.floor(ms / edgeMs) * edgeMs)
-  const windows: Window[] =
-    edgeMs === 0
-      ? [
-          { kind: 'sliding', lengthMs: reach, delayMs: 0, edgeMs: 0 },
-          { kind: 'sliding', lengthMs: Math.floor(reach / 2), delayMs: Math.floor(reach / 3), edgeMs: 0 },
-          { kind: 'tumbling', lengthMs: Math.floor(reach / 2), lookback: 1, delayMs: 0 },
-        ]
-      : [
-          { kind: 'sliding', lengthMs: edged(reach - edgeMs), delayMs: 0, edgeMs },
-          {
-            kind: 'sliding',
-            lengthMs: edged(reach / 2),
-            delayMs: Math.floor(spec.rawMs - spec.horizonMs) >> 1,
-            edgeMs,
-          },
-          { kind: 'tumbling', lengthMs: edged(reach / 3), lookback: 1, delayMs: 0 },
-        ]
-  return spec.partials.flatMap((partial, index) => {
-    const all = partial.lifetime ? [...windows, { kind: 'lifetime', delayMs: 0 } as const] : windows
-    return all.map((window): FeatureRead => ({ partial: index, window, include: 'current', whenEmpty: null }))
-  })
 }
 
 const MAX_ROUNDS = 16
