@@ -195,3 +195,30 @@ describe('a clock that is set back', () => {
     expect(Math.min(...canaries.map(canary => canary?.offset ?? -1))).toBe(1)
   })
 })
+
+describe('a store that loses what it had while no event comes', () => {
+  const seekable = (sought: number[]): ConsumerControl => ({
+    ...control,
+    seek: (_topic, _partition, offset) => void sought.push(offset),
+  })
+
+  it('is noticed before anything is called caught up, and is written again', async () => {
+    const handlers = worker()
+    append('a', 0)
+    append('b', 1)
+    await assign(handlers)
+    await readFrom(handlers, 0)
+    setup.clock.monotonicMs += 5_000
+    await handlers.idle(TOPIC, 0, 2, control)
+    expect(positions()).toEqual([1, 1])
+    setup.servers.empty()
+    const published = setup.progress.length
+    const sought: number[] = []
+    setup.clock.monotonicMs += 1_000
+    await handlers.idle(TOPIC, 0, 2, seekable(sought))
+    expect(setup.progress.length).toBe(published)
+    expect(sought).toEqual([0])
+    await readFrom(handlers, 0)
+    expect(positions()).toEqual([1, 1])
+  })
+})

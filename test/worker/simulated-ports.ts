@@ -51,6 +51,7 @@ export function createSimulatedStore(turn: () => Promise<void>, pick: (bound: nu
     store,
     counts: servers.counts,
     /** Goes back to before the last so many writes. */
+    empty: (): void => servers.empty(),
     rollBack: (writes: number): void => {
       const [mark] = marks.splice(Math.max(0, marks.length - writes))
       if (mark !== undefined) servers.rollBack(mark)

@@ -8,8 +8,10 @@ import {
   commitTask,
   decodeRecords,
   flushTask,
+  isStillStored,
   loadSections,
   openTask,
+  progressDue,
   publishLate,
   publishProgress,
 } from './partition-task.ts'
@@ -128,7 +130,11 @@ async function runBatch(
   return null
 }
 
-async function runIdle(scope: WorkerScope, task: PartitionTask, control: ConsumerControl): Promise<'flush' | null> {
+async function runIdle(
+  scope: WorkerScope,
+  task: PartitionTask,
+  control: ConsumerControl,
+): Promise<'flush' | 'canary' | null> {
   const due = commitDue(scope, task)
   const dirty = task.lanes.some(lane => lane.dirty.size > 0)
   const behind = task.lanes.some(lane => safePosition(lane).offset < lane.applied.offset)
@@ -136,6 +142,8 @@ async function runIdle(scope: WorkerScope, task: PartitionTask, control: Consume
     if (!(await flushTask(scope, task, due))) return 'flush'
     if (due) await commitTask(scope, task, control)
   }
+  // Without events no flush meets the fence; what is said to be caught up must still be there.
+  if (progressDue(scope, task) && !(await isStillStored(scope, task))) return 'canary'
   await publishProgress(scope, task, true)
   return null
 }

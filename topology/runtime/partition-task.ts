@@ -269,12 +269,30 @@ export async function commitTask(scope: WorkerScope, task: PartitionTask, contro
   task.lastCommitAtMs = scope.clock.monotonicMs()
 }
 
+/**
+ * Whether every shard is still stored as far as it was acknowledged: false when the store went back or was emptied while
+ * there was nothing to write.
+ */
+export async function isStillStored(scope: WorkerScope, task: PartitionTask): Promise<boolean> {
+  const lanes = await all(
+    task.lanes.map(async ({ lane, canaries }) => {
+      const stored = await scope.store.readCanaries(lane, SHARD_COUNT)
+      return canaries.every((canary, shard) => (stored[shard]?.offset ?? -Infinity) >= canary.offset)
+    }),
+  )
+  return lanes.every(stored => stored)
+}
+
+/** Whether it is time to say how far the partition has been read. */
+export function progressDue(scope: WorkerScope, task: PartitionTask): boolean {
+  return scope.clock.monotonicMs() - task.lastProgressAtMs >= PROGRESS_INTERVAL_MS
+}
+
 /** Says about once a second how far the partition has been read, and when it was last read to its end. */
 export async function publishProgress(scope: WorkerScope, task: PartitionTask, caughtUp: boolean): Promise<void> {
   if (caughtUp) task.caughtUpAtMs = scope.clock.nowMs()
-  const elapsedMs = scope.clock.monotonicMs()
-  if (elapsedMs - task.lastProgressAtMs < PROGRESS_INTERVAL_MS) return
-  task.lastProgressAtMs = elapsedMs
+  if (!progressDue(scope, task)) return
+  task.lastProgressAtMs = scope.clock.monotonicMs()
   const applied = task.lanes[0]?.applied ?? { offset: -1, arrivalMs: 0 }
   const { partition, caughtUpAtMs } = task
   await scope.store.publishProgress([{ feed: scope.feed, partition, ...applied, caughtUpAtMs }])
