@@ -183,7 +183,7 @@ describe.each(RENDERINGS)('the chart, rendered: $file', ({ file, values }) => {
     const { containers, initContainers, serviceAccountName } = job.spec.template.spec
     expect(serviceAccountName).toBeUndefined()
     expect([...initContainers, ...containers].map((container: Loose) => container.args)).toEqual([
-      ['topics'],
+      ['topics', '--create'],
       ['migrate'],
     ])
     for (const container of [...initContainers, ...containers]) {

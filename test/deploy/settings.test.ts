@@ -44,7 +44,7 @@ const starts = [...composeStarts(), ...RENDERINGS.flatMap(({ file }) => chartSta
 describe('what the deployment files start', () => {
   it('covers every process in Compose and in the chart', () => {
     const processes = ['drift-monitor', 'feature-worker', 'offline-writer', 'scorer']
-    const expected = [...processes.map(name => `run ${name}`), 'migrate', 'topics'].toSorted()
+    const expected = [...processes.map(name => `run ${name}`), 'migrate', 'topics --create'].toSorted()
     const of = (prefix: string) => starts.filter(s => s.where.startsWith(prefix)).map(s => s.args.join(' '))
     expect(of('compose').toSorted()).toEqual(expected)
     for (const { file } of RENDERINGS) expect(of(file).toSorted(), file).toEqual(expected)

@@ -56,7 +56,7 @@ async function examineTopic(log: EventLog, name: string, partitions: number): Pr
   const check = `topic ${name}`
   const topic = await log.describe(name)
   if (topic === null) {
-    return [{ check, status: 'warn', message: 'does not exist yet', remedy: 'run "headwater topics"' }]
+    return [{ check, status: 'warn', message: 'does not exist yet', remedy: 'run "headwater topics --create"' }]
   }
   const findings: Finding[] = []
   if (topic.partitions < partitions) {
