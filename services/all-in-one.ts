@@ -71,7 +71,7 @@ export async function startAllInOne(setup: ProcessSetup, level: BackgroundData['
       stop,
     }
   } catch (error) {
-    await stop()
+    await stop().catch(() => undefined)
     throw error
   }
 }

@@ -1,7 +1,7 @@
 import { startDriftMonitoring } from '../topology/runtime/drift.ts'
 import type { RunningDriftMonitor } from '../topology/runtime/drift.ts'
 import { awaitOfflineStore } from '../topology/runtime/offline.ts'
-import { startOn } from './process.ts'
+import { startOn, stopAndClose } from './process.ts'
 import type { ProcessSetup, RunningProcess } from './process.ts'
 
 const MAX_WAIT_MS = 30_000
@@ -18,10 +18,7 @@ export async function startDriftMonitor(
     findings = () => monitor.findings()
     return {
       about: `drift monitor of ${monitor.models} models`,
-      stop: async () => {
-        await monitor.stop()
-        await offline.close()
-      },
+      stop: () => stopAndClose(monitor, offline),
     }
   })
   return { ...running, findings }

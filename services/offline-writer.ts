@@ -2,7 +2,7 @@ import { startHistory } from '../topology/runtime/history.ts'
 import { ownOfflineStore } from '../topology/runtime/offline.ts'
 import type { OfflineStore } from '../topology/ports/offline-store.ts'
 import type { Config } from '../topology/runtime/config.ts'
-import { startOn } from './process.ts'
+import { startOn, stopAndClose } from './process.ts'
 import type { ProcessSetup, RunningProcess } from './process.ts'
 
 /**
@@ -18,10 +18,7 @@ export async function startOfflineWriter(
     const history = await startHistory(context, offline)
     return {
       about: `offline store on ${offline.url}`,
-      stop: async () => {
-        await history.stop()
-        await offline.close()
-      },
+      stop: () => stopAndClose(history, offline),
     }
   })
 }

@@ -20,6 +20,15 @@ const PROCESSES: Readonly<Record<string, (setup: ProcessSetup) => Promise<Runnin
   all: setup => startAllInOne(setup, 'info'),
 }
 
+/** How long a start that is told to stop may still wait for an engine. */
+const MAX_START_WAIT_MS = 10_000
+
+/** Ends a start that hangs on an engine which takes connections and does not answer; it has done no work yet. */
+function giveUp(): never {
+  process.stderr.write('headwater: the start still waited for an engine and was given up\n')
+  process.exit(1)
+}
+
 /** `headwater run <process>`: until it is told to stop. */
 export function addRunCommand(program: Command): void {
   const command = program
@@ -37,7 +46,9 @@ export function addRunCommand(program: Command): void {
     const begun = await Promise.race([starting, stopAsked])
     if (typeof begun === 'string') {
       process.stdout.write(`${begun}: finishing\n`)
-      await starting.then(running => running.stop())
+      const late = setTimeout(giveUp, MAX_START_WAIT_MS)
+      const running = await starting.finally(() => clearTimeout(late))
+      await running.stop()
       process.stdout.write('stopped\n')
       return
     }

@@ -2,11 +2,16 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { request as sendRequest } from 'node:http'
 import { createServer } from 'node:https'
 import type { Server } from 'node:https'
+import { createServer as createTcpServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { compileProject } from '../../features/plan/compile.ts'
+import type { Plan } from '../../features/plan/plan.ts'
+import { systemClock } from '../../services/clock.ts'
+import { stopAndClose } from '../../services/process.ts'
 import { startChdbServer } from '../../topology/adapters/offline-store/chdb/server.ts'
 import type { ChdbServer } from '../../topology/adapters/offline-store/chdb/server.ts'
 import { connectClickHouse } from '../../topology/adapters/offline-store/clickhouse/clickhouse.ts'
@@ -15,6 +20,8 @@ import { PortError } from '../../topology/ports/errors.ts'
 import type { OfflineStore } from '../../topology/ports/offline-store.ts'
 import { parseConfig } from '../../topology/runtime/config.ts'
 import type { Config } from '../../topology/runtime/config.ts'
+import { examine } from '../../topology/runtime/doctor.ts'
+import { migrateOfflineStore } from '../../topology/runtime/migrate.ts'
 import { openOfflineStore } from '../../topology/runtime/offline.ts'
 import { checkOfflineStore, requireServerVersion } from '../../topology/runtime/offline-check.ts'
 import { makeCertificates } from '../../topology/stack/certificates.ts'
@@ -113,6 +120,30 @@ describe('the connection to ClickHouse', () => {
       expect(error.message).not.toContain('wrong-secret')
       expect(error.message).not.toContain(CREDENTIALS.password)
     }
+  })
+
+  it.each([
+    ['127.0.0.1:8123', /offlineStore\.url must be the address of ClickHouse's HTTP interface/],
+    ['localhost:8123', /offlineStore\.url must be the address of ClickHouse's HTTP interface/],
+    ['http://me:hidden@127.0.0.1:1', /set offlineStore\.username and offlineStore\.password/],
+    ['http://127.0.0.1:1/?password=hidden', /set offlineStore\.username and offlineStore\.password/],
+  ])('refuses the address %s in one line, and shows none that holds a password', async (url, message) => {
+    const error = await failureOf(open(flagsOf(url)))
+    expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE', message: expect.stringMatching(message) })
+    expect(error.message).not.toContain('hidden')
+  })
+
+  it('ends what waits for a server that does not answer when it is closed', async () => {
+    const silent = createTcpServer(() => undefined)
+    silent.listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const store = connectClickHouse({ url: `http://127.0.0.1:${(silent.address() as AddressInfo).port}` })
+    const insert = failureOf(store.insert('t', [{ a: 1 }], 'token'))
+    await once(silent, 'connection')
+    const done = stopAndClose({ stop: () => insert.then(() => undefined) }, store, 10)
+    expect((await insert).code).toBe('CLOSED')
+    await done
+    silent.close()
   })
 
   it('takes user and password in all places where ClickHouse does', async () => {
@@ -238,6 +269,28 @@ describe('the connection to ClickHouse', () => {
       await store.close()
       await proxy.down()
     }
+  })
+
+  it('is looked over by the doctor: the server, a database that is not there, tables that are missing', async () => {
+    const compiled = compileProject({ definitions: [], bundleHashes: {} })
+    if (!compiled.ok) throw new Error(JSON.stringify(compiled.problems))
+    const look = async (database: string, plan: Plan | null) => {
+      const config = configOf(flagsOf(server.url, { 'offlineStore.database': database }))
+      return (await examine(config, systemClock, plan)).find(({ part }) => part === 'offline store')?.findings ?? []
+    }
+    const { plan } = compiled.project
+    expect(await look('nowhere', plan)).toMatchObject([{ status: 'fail', remedy: /headwater migrate/ }])
+    const store = await open(flagsOf(server.url, { 'offlineStore.database': 'examined' }))
+    expect(await look('examined', null)).toMatchObject([{ check: 'server', status: 'ok' }])
+    const missing = (await look('examined', plan)).filter(({ status }) => status === 'fail')
+    expect(missing).toContainEqual({
+      check: 'tables',
+      status: 'fail',
+      message: 'scores: make the table',
+      remedy: 'run "headwater migrate"',
+    })
+    await migrateOfflineStore(plan, store, 0)
+    expect((await look('examined', plan)).at(-1)).toMatchObject({ check: 'tables', status: 'ok' })
   })
 
   it('is looked over: version, settings that the user may send, disks', async () => {

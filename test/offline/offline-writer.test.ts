@@ -144,6 +144,49 @@ describe('the offline writer', () => {
     expect((await log.read('visits.dead-letter', 0, 0, 10)).records).toHaveLength(1)
   })
 
+  it('tries a store that is away once for all partitions that wait for it', async () => {
+    let tries = 0
+    const away: OfflineStore = {
+      ...offline,
+      insert: async () => {
+        tries += 1
+        await new Promise(resolve => setImmediate(resolve))
+        throw new PortError('STORE_UNAVAILABLE', 'away for the test')
+      },
+    }
+    const handlers = writer(away, { flushIntervalMs: 60_000 })
+    const cursor = createCursor()
+    const partitions = Array.from({ length: 16 }, (_, partition) => partition)
+    for (const partition of partitions) {
+      await handlers.batch(batchOf('numbers', partition, [partition]), cursor.control)
+    }
+    const ended = await Promise.allSettled(partitions.map(partition => handlers.revoked('numbers', partition)))
+    expect(ended.every(({ status }) => status === 'rejected')).toBe(true)
+    expect(tries).toBe(1)
+  })
+
+  it('writes rows in time though the clock was set back', async () => {
+    let nowMs = 1_700_000_000_000
+    let elapsedMs = 0
+    const handlers = createOfflineWriter({
+      mappers,
+      log,
+      offline,
+      clock: { nowMs: () => nowMs, monotonicMs: () => elapsedMs },
+      telemetry: createTelemetry('error'),
+      limits: { ...OFFLINE_WRITER_LIMITS, flushIntervalMs: 1_000 },
+    })
+    const cursor = createCursor()
+    await handlers.batch(batchOf('numbers', 0, [1, 2, 3]), cursor.control)
+    nowMs -= 3_600_000
+    elapsedMs = 999
+    await handlers.idle('numbers', 0, 3, cursor.control)
+    expect(cursor.committed).toBe(0)
+    elapsedMs = 1_000
+    await handlers.idle('numbers', 0, 3, cursor.control)
+    expect(cursor.committed).toBe(3)
+  })
+
   it('writes a large buffer in several inserts, and tries each again with its own rows and token', async () => {
     const tried: { rows: number; token: string | undefined }[] = []
     let down = true

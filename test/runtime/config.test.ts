@@ -232,6 +232,14 @@ describe('configuration', () => {
     expect(config.server).toMatchObject({ port: 0, host: '127.0.0.1' })
   })
 
+  it('shows no password that is no text', () => {
+    const content = { onlineStore: { password: 987_654 }, eventLog: { password: ['hidden'] } }
+    expect(problems({ file: { path: '/c.ts', content } })).toEqual([
+      '/c.ts: onlineStore.password must be text, got a value of type number',
+      '/c.ts: eventLog.password must be text, got a value of type object',
+    ])
+  })
+
   it('needs an address for a ClickHouse server', () => {
     expect(problems({ flags: { 'offlineStore.kind': 'clickhouse' } })).toEqual([
       expect.stringMatching(/offlineStore\.url is needed/),

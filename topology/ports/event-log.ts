@@ -21,6 +21,10 @@ export interface TopicInfo {
   readonly appendTime: boolean
   /** Copies of each partition, this one included. */
   readonly replicas: number
+  /** Copies that must have a record before its append is acknowledged; absent in a log without copies. */
+  readonly minInSyncReplicas?: number
+  /** Whether a copy that lacks acknowledged records may take over when no other is left: they are lost then. */
+  readonly uncleanElection?: boolean
 }
 
 /** A record to append; its position and, unless stated, its arrival time are the log's to give. */
@@ -34,6 +38,7 @@ export interface NewRecord {
   /**
    * When the record became known, for imported history; absent: now. What is stored is the running maximum within the
    * partition, so that "known at" is always a prefix of the log.
+   * A time that is not over yet is no arrival: a log may take the time of the append in its place.
    */
   readonly arrivalMs?: number
 }

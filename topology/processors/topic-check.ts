@@ -51,6 +51,22 @@ export function checkTopic(need: TopicNeed, info: TopicInfo | null): readonly To
     const message = `removes records above ${info.retentionBytes} bytes a partition, however young they are`
     say('warning', message, 'set retention.bytes to -1, or make sure that it is more than the retention ever holds')
   }
+  for (const [message, remedy] of weaknesses(info)) say('warning', message, remedy)
+  return out
+}
+
+/** By what acknowledged records may be lost, with what prevents it. */
+function weaknesses(info: TopicInfo): readonly (readonly [message: string, remedy: string])[] {
+  const { replicas, minInSyncReplicas = replicas, uncleanElection = false } = info
+  const out: (readonly [string, string])[] = []
+  if (uncleanElection) {
+    const message = 'lets a copy that lacks acknowledged records take over: they are lost then'
+    out.push([message, 'set unclean.leader.election.enable to false'])
+  }
+  if (replicas >= 3 && minInSyncReplicas < 2) {
+    const message = `has ${replicas} copies, but acknowledges records that only ${minInSyncReplicas} of them has`
+    out.push([message, 'set min.insync.replicas to 2'])
+  }
   return out
 }
 

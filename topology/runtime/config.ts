@@ -4,7 +4,7 @@ import type { Setting } from './settings.ts'
 /** How a connection is encrypted; files are PEM, empty for none. */
 export interface TlsConfig {
   readonly tls: boolean
-  /** Authorities that the server's certificate is checked against, beside the system's. */
+  /** Authorities that the server's certificate is checked against, beside the well-known ones. */
   readonly tlsCa: string
   /** Certificate and key of this client, for servers that ask for them. */
   readonly tlsCert: string
@@ -137,7 +137,7 @@ function parseText(setting: Setting, text: string): unknown {
 
 function wrongValue(setting: Setting, value: unknown): string | null {
   const { type } = setting
-  const shown = JSON.stringify(value)
+  const shown = /password$/i.test(setting.key) ? `a value of type ${typeof value}` : JSON.stringify(value)
   switch (type.kind) {
     case 'string':
       if (typeof value !== 'string') return `must be text, got ${shown}`

@@ -53,7 +53,8 @@ export async function openContext(
     add(() => Promise.resolve(stopKeeping()))
     return { config, project, bound, catalogue, log, store, formats, clock, telemetry, failed: failure.promise, close }
   } catch (error) {
-    await close()
+    // What the start failed with says more than what fails in its wake.
+    await close().catch(() => undefined)
     throw error
   }
 }

@@ -2,9 +2,12 @@ import type { Plan } from '../../features/plan/plan.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { EventLog } from '../ports/event-log.ts'
 import type { Finding } from '../ports/finding.ts'
+import type { OfflineStore } from '../ports/offline-store.ts'
 import type { Config } from './config.ts'
 import { openSchemaRegistry } from './event-formats.ts'
 import { openOfflineStore } from './offline.ts'
+import { checkOfflineStore } from './offline-check.ts'
+import { pendingChanges } from './migrate.ts'
 import { openEventLog } from './stores.ts'
 
 /** The findings of one part of the system. */
@@ -12,6 +15,8 @@ export interface Examination {
   readonly part: 'event log' | 'schema registry' | 'online store' | 'offline store'
   readonly findings: readonly Finding[]
 }
+
+const STATUS = { ok: 'ok', warning: 'warn', error: 'fail' } as const
 
 const ok = (check: string, message: string): Finding => ({ check, status: 'ok', message, remedy: '' })
 
@@ -29,7 +34,7 @@ export async function examine(config: Config, clock: Clock, plan: Plan | null): 
     examineLog(config, clock, plan).catch(unreachable),
     examineRegistry(config).catch(unreachable),
     examineOnline(config, clock).catch(unreachable),
-    examineOffline(config).catch(unreachable),
+    examineOffline(config, plan).catch(unreachable),
   ])
   return [
     { part: 'event log', findings: log },
@@ -91,13 +96,30 @@ async function examineOnline(config: Config, clock: Clock): Promise<readonly Fin
   return await checkRedis({ connection: config.onlineStore, namespace: config.namespace, clock })
 }
 
-async function examineOffline(config: Config): Promise<readonly Finding[]> {
+async function examineOffline(config: Config, plan: Plan | null): Promise<readonly Finding[]> {
   if (config.offlineStore.kind === 'chdb') return [ok('kind', `embedded, in ${config.dataDirectory}`)]
   const store = await openOfflineStore(config)
   try {
-    const [row] = await store.query<{ version: string }>('SELECT version() AS version')
-    return [ok('version', `ClickHouse ${row?.version ?? 'unknown'}, database ${config.offlineStore.database}`)]
+    const found = await checkOfflineStore(store)
+    const findings = found.map(({ level, what, remedy }): Finding => {
+      return { check: 'server', status: STATUS[level], message: what, remedy }
+    })
+    if (plan === null || findings.some(({ status }) => status === 'fail')) return findings
+    return [...findings, ...(await examineTables(config, store, plan))]
   } finally {
     await store.close()
   }
+}
+
+async function examineTables(config: Config, store: OfflineStore, plan: Plan): Promise<readonly Finding[]> {
+  const { migrations, problems } = await pendingChanges(plan, store, config.offlineStore.retentionDays)
+  const findings = [
+    ...problems.map(({ message, blocksWriting }) => ({ message, blocks: blocksWriting, remedy: '' })),
+    ...migrations.map(({ object, name, needed }) => {
+      return { message: `${object}: ${name}`, blocks: needed, remedy: 'run "headwater migrate"' }
+    }),
+  ].map(({ message, blocks, remedy }): Finding => {
+    return { check: 'tables', status: blocks ? 'fail' : 'warn', message, remedy }
+  })
+  return findings.length > 0 ? findings : [ok('tables', `those of ${config.offlineStore.database} fit the definitions`)]
 }

@@ -14,6 +14,7 @@ const OLDEST_MAJOR = 24
 const OLDEST_MINOR = 8
 const OLDEST = `${OLDEST_MAJOR}.${OLDEST_MINOR}`
 const LEAST_FREE_SHARE = 0.1
+const UNKNOWN_DATABASE = 81
 
 /** Settings that are sent with every statement or every insert. */
 const SENT_SETTINGS = [
@@ -96,7 +97,11 @@ export async function checkOfflineStore(
   } catch (error) {
     const what = error instanceof Error ? error.message : String(error)
     const down = error instanceof PortError && error.code === 'STORE_UNAVAILABLE'
-    const remedy = down ? 'start the server, or correct offlineStore.url' : 'see what ClickHouse says'
+    const remedy = down
+      ? 'start the server, or correct offlineStore.url'
+      : clickHouseCode(error) === UNKNOWN_DATABASE
+        ? 'run "headwater migrate", which makes it, or correct offlineStore.database'
+        : 'see what ClickHouse says'
     findings.push(profileFinding(error) ?? { level: 'error', what, remedy })
   }
   return findings
@@ -111,7 +116,7 @@ export async function requireServerVersion(offline: Pick<OfflineStore, 'query' |
   } catch (error) {
     const refused = profileFinding(error)
     // A database that is not there yet is for the schema's check to tell.
-    if (refused === null && clickHouseCode(error) === 81) return
+    if (refused === null && clickHouseCode(error) === UNKNOWN_DATABASE) return
     if (refused === null) throw error
     finding = refused
   }

@@ -165,6 +165,7 @@ function createPending(options: OfflineWriterOptions) {
   const ends = new Map<string, End>()
   /** By partition: records below it were taken already, so that a batch that is retried is not taken twice. */
   const taken = new Map<string, number>()
+  /** On the monotonic clock: one that is set back must not hold rows up. */
   let oldestAtMs = 0
   const observe = (): void => telemetry.gauge('offline_writer_buffered_rows', buffer.rows)
 
@@ -182,7 +183,7 @@ function createPending(options: OfflineWriterOptions) {
         telemetry.count('offline_writer_dead_letters', 1, { topic: batch.topic })
       }
     }
-    if (ends.size === 0) oldestAtMs = clock.nowMs()
+    if (ends.size === 0) oldestAtMs = clock.monotonicMs()
     taken.set(key, batch.nextOffset)
     ends.set(key, { topic: batch.topic, partition: batch.partition, offset: batch.nextOffset })
     observe()
@@ -209,7 +210,7 @@ function createPending(options: OfflineWriterOptions) {
       await control.commit(end.topic, end.partition, end.offset)
       if (ends.get(key) === end) ends.delete(key)
     }
-    oldestAtMs = clock.nowMs()
+    oldestAtMs = clock.monotonicMs()
   }
 
   const isFull = (): boolean => buffer.rows >= limits.maxBufferedRows || buffer.bytes >= limits.maxBufferedBytes
@@ -217,7 +218,7 @@ function createPending(options: OfflineWriterOptions) {
     take,
     flush,
     isFull,
-    isDue: (): boolean => ends.size > 0 && (isFull() || clock.nowMs() - oldestAtMs >= limits.flushIntervalMs),
+    isDue: (): boolean => ends.size > 0 && (isFull() || clock.monotonicMs() - oldestAtMs >= limits.flushIntervalMs),
     isEmpty: (): boolean => ends.size === 0,
     /** What was taken of a partition may come again. */
     forgetTaken: (topic: string, partition: number) => void taken.delete(keyOf(topic, partition)),
@@ -239,10 +240,22 @@ export function createOfflineWriter(options: OfflineWriterOptions): ConsumerHand
   const pending = createPending(options)
   const continuity = createContinuity(options)
   let flushing: Promise<void> = Promise.resolve()
-  /** One flush at a time; a failed one does not spoil the next. */
+  let next: Promise<void> | null = null
+  /**
+   * One flush at a time; a failed one does not spoil the next. Who asks while one waits for its turn shares that one, for
+   * it writes all that is there when it starts: otherwise each partition would try a store that is away by itself.
+   */
   function flushNext(control: ConsumerControl): Promise<void> {
-    flushing = flushing.catch(() => undefined).then(() => pending.flush(control))
-    return flushing
+    if (next === null) {
+      next = flushing
+        .catch(() => undefined)
+        .then(() => {
+          next = null
+          return pending.flush(control)
+        })
+      flushing = next
+    }
+    return next
   }
 
   let last: ConsumerControl | null = null

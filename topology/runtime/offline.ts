@@ -37,7 +37,7 @@ type TlsText = { readonly ca?: string; readonly cert?: string; readonly key?: st
 /** What encrypts the connection; undefined for the system's authorities and no certificate of our own, or for none. */
 async function tlsOf(config: Config): Promise<TlsText | undefined> {
   const { url, tls, tlsCert, tlsKey } = config.offlineStore
-  const encrypted = URL.canParse(url) && new URL(url).protocol === 'https:'
+  const encrypted = new URL(url).protocol === 'https:'
   if (tls && !encrypted) {
     const message = `offlineStore.tls is true but offlineStore.url is ${url}: give the address of ClickHouse's https port`
     throw new PortError('STORE_UNAVAILABLE', message)
@@ -57,13 +57,29 @@ async function tlsOf(config: Config): Promise<TlsText | undefined> {
   }
 }
 
+/** Errors: the address is none, or holds what every message about it would show. */
+function checkUrl({ offlineStore }: Config): void {
+  const parsed = URL.canParse(offlineStore.url) ? new URL(offlineStore.url) : null
+  if (parsed === null || !['http:', 'https:'].includes(parsed.protocol)) {
+    const message = "offlineStore.url must be the address of ClickHouse's HTTP interface, such as http://host:8123"
+    throw new PortError('STORE_UNAVAILABLE', message)
+  }
+  if (parsed.username !== '' || parsed.password !== '' || parsed.search !== '') {
+    const message =
+      'offlineStore.url must hold neither a user, a password nor parameters: ' +
+      'set offlineStore.username and offlineStore.password'
+    throw new PortError('STORE_UNAVAILABLE', message)
+  }
+}
+
 function isLoopback(url: string): boolean {
-  return URL.canParse(url) && /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(url).hostname)
+  return /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(url).hostname)
 }
 
 async function connectServer(config: Config, createDatabase: boolean): Promise<OfflineStore> {
   const { openClickHouseOfflineStore } = await import('../adapters/offline-store/clickhouse/clickhouse.ts')
   const { url, database, username, password, requestTimeoutMs } = config.offlineStore
+  checkUrl(config)
   const tls = await tlsOf(config)
   const store = await openClickHouseOfflineStore({
     ...{ url, database, username, password, requestTimeoutMs, createDatabase },

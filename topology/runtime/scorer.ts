@@ -53,7 +53,7 @@ export async function startScorer(context: RuntimeContext): Promise<RunningScore
     add(() => server.close(drainMs))
     return { host, port: server.port, engine, stop }
   } catch (error) {
-    await stop()
+    await stop().catch(() => undefined)
     throw error
   }
 }

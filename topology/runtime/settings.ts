@@ -23,7 +23,7 @@ function tlsSettings(part: string, server: string): readonly Setting[] {
       key: `${part}.tlsCa`,
       type: { kind: 'string' },
       initial: '',
-      doc: `PEM file of authorities that ${server}'s certificate is checked against; empty for the system's`,
+      doc: `PEM file of authorities that may vouch for ${server}, beside the well-known ones`,
     },
     {
       key: `${part}.tlsCert`,

@@ -87,7 +87,7 @@ export function toPortError(error: unknown, url: string, what: string, later: bo
     return new PortError('QUERY_FAILED', `ClickHouse refused ${what}: ${said}`, { cause: error })
   }
   if (connectionFailure(error) !== null) {
-    const message = `Cannot reach ClickHouse at ${url} (${text}) for ${what}. Check that it runs and that the address is right.`
+    const message = `Cannot reach ClickHouse at ${url} (${text}) for ${what}. Check that it runs and that the address is right (offlineStore.url).`
     return new PortError('STORE_UNAVAILABLE', message, { cause: error })
   }
   if (TLS_FAILURE.test(codeOf(error))) {

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { rootCertificates } from 'node:tls'
 import type { ConnectionOptions } from 'node:tls'
 import { Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
@@ -51,6 +52,11 @@ const DEFAULT_SENTINEL_PORT = 26_379
 
 /** `host:port`, with brackets around an IPv6 address or without. Errors: no host, or no port. */
 export function parseAddress(text: string, defaultPort = DEFAULT_PORT): Address {
+  if (/[/@]/.test(text)) {
+    const message =
+      'onlineStore.addresses takes host:port, no URL: set onlineStore.username, onlineStore.password and onlineStore.tls'
+    throw new PortError('STORE_UNAVAILABLE', message)
+  }
   const match = /^(?:\[([^\]]+)\]|([^:]+|[^:]*:[^:]*:.*?))(?::(\d+))?$/.exec(text)
   const host = match?.[1] ?? match?.[2]
   const port = Number(match?.[3] ?? defaultPort)
@@ -76,8 +82,9 @@ function pem(path: string, setting: string): string | undefined {
 
 function tlsOptions(options: RedisConnectionOptions): ConnectionOptions | undefined {
   if (!options.tls) return undefined
+  const ca = pem(options.tlsCa, 'tlsCa')
   return {
-    ca: pem(options.tlsCa, 'tlsCa'),
+    ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }),
     cert: pem(options.tlsCert, 'tlsCert'),
     key: pem(options.tlsKey, 'tlsKey'),
   }
