@@ -5,6 +5,7 @@ import type { EventLog } from '../ports/event-log.ts'
 import type { OnlineStore } from '../ports/online-store.ts'
 import type { Telemetry } from '../ports/telemetry.ts'
 import type { EventFormats } from '../ports/value-format.ts'
+import { logSeldom } from '../scoring/seldom.ts'
 import { keepCatalogue, preparePlan } from './catalogue.ts'
 import type { Config } from './config.ts'
 import { createEventFormats } from './event-formats.ts'
@@ -59,10 +60,21 @@ export async function openContext(
   }
 }
 
-/** How consumers report a partition that stopped or is tried again. */
-export function consumerErrors(telemetry: Telemetry, process: string) {
+/**
+ * How consumers report a partition that stopped or is tried again: each is counted, and of those of one kind and topic one
+ * a second is logged.
+ */
+export function consumerErrors({ clock, telemetry }: Pick<RuntimeContext, 'clock' | 'telemetry'>, process: string) {
+  const owner = {}
+  const context = { telemetry, monotonicMs: () => clock.monotonicMs() }
   return (error: Error, topic: string, partition: number): void => {
     telemetry.count('consumer_errors', 1, { process, topic })
-    telemetry.log('error', `${process}: ${error.message}`, { topic, partition })
+    const fields = { topic, partition }
+    const message = `${process}: ${error.message}`
+    logSeldom(context, owner, `${topic} ${kindOf(error)}`, { level: 'error', message, fields, error: kindOf(error) })
   }
+}
+
+function kindOf(error: Error): string {
+  return 'code' in error && typeof error.code === 'string' ? error.code : error.name
 }

@@ -51,7 +51,7 @@ export async function startDriftMonitoring(
     maxBatchRecords: config.worker.maxBatchRecords,
     maxBatchBytes: config.worker.maxBatchBytes,
     handlers: monitor.handlers,
-    onError: consumerErrors(telemetry, 'drift-monitor'),
+    onError: consumerErrors(context, 'drift-monitor'),
   })
   return {
     models: manifests.size,

@@ -52,7 +52,7 @@ export async function startFeatureWorkers(context: RuntimeContext): Promise<Runn
         maxBatchRecords: context.config.worker.maxBatchRecords,
         maxBatchBytes: context.config.worker.maxBatchBytes,
         handlers: worker.handlers,
-        onError: consumerErrors(context.telemetry, 'feature-worker'),
+        onError: consumerErrors(context, 'feature-worker'),
       }),
     )
   }

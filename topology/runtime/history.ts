@@ -30,7 +30,7 @@ export async function startHistory(context: RuntimeContext, offline: OfflineStor
       ...{ mappers, readers, group, log, offline, clock, telemetry },
       limits: OFFLINE_WRITER_LIMITS,
     }),
-    onError: consumerErrors(telemetry, 'offline-writer'),
+    onError: consumerErrors(context, 'offline-writer'),
   })
   return { stop: () => consumer.stop() }
 }
