@@ -48,6 +48,17 @@ describe('the check of topics', () => {
     expect(problems.map(problem => problem.severity)).toEqual(['warning', 'warning'])
   })
 
+  it('warns of a topic that may lose what it acknowledged', () => {
+    const safe: TopicInfo = { ...good, minInSyncReplicas: 2, uncleanElection: false }
+    expect(checkTopic(events, safe)).toEqual([])
+    expect(checkTopic(events, { ...safe, replicas: 1, minInSyncReplicas: 1 })).toEqual([])
+    const problems = checkTopic(events, { ...safe, minInSyncReplicas: 1, uncleanElection: true })
+    expect(problems.map(({ severity, remedy }) => [severity, remedy])).toEqual([
+      ['warning', 'set unclean.leader.election.enable to false'],
+      ['warning', 'set min.insync.replicas to 2'],
+    ])
+  })
+
   it('only warns where what is written can be had again', () => {
     const problems = checkTopic(reports, { ...good, compacted: true, appendTime: false, retentionMs: 1, partitions: 9 })
     expect(problems.map(problem => problem.severity)).toEqual(['warning', 'warning'])

@@ -54,6 +54,8 @@ export interface Lane {
   readonly partition: number
   queue: Entry[]
   sending: Sending | null
+  /** Raised with each request that carries `sending`: of the answers, only that to the last counts. */
+  tries: number
   /** Known to the broker by id and sequence; null until one was given, and after a batch was given up. */
   producer: { readonly producerId: number; readonly epoch: number; sequence: number } | null
   /** The greatest arrival in the partition as far as known; null until its last record was read. */
@@ -76,6 +78,7 @@ export function newLane(topic: string, topicId: string, partition: number): Lane
     partition,
     queue: [],
     sending: null,
+    tries: 0,
     producer: null,
     arrivalMs: null,
     statedMs: -Infinity,

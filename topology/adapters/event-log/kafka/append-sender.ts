@@ -142,6 +142,7 @@ function lookAgain(state: State, lane: Lane): void {
 function failLane({ scope }: State, lane: Lane, error: PortError): void {
   const entries = [...(lane.sending?.entries ?? []), ...lane.queue]
   lane.sending = null
+  lane.tries += 1
   lane.queue = []
   lane.producer = null
   for (const { call } of entries) scope.settle(call, error)
@@ -156,6 +157,7 @@ function dropExpired({ scope }: State, lane: Lane, nowMs: number): void {
     for (const { call } of lane.sending.entries) scope.settle(call, error)
     // The broker may have taken it, and would take the next batch of that sequence for the same one.
     lane.sending = null
+    lane.tries += 1
     lane.producer = null
   }
   for (let next = lane.queue[0]; next !== undefined && nowMs >= next.untilMs; next = lane.queue[0]) {
@@ -201,6 +203,9 @@ async function newProducer(nodes: Nodes): Promise<NonNullable<Lane['producer']>>
 async function send(state: State, leader: number, ready: readonly Lane[]): Promise<void> {
   const { scope } = state
   const chosen: Lane[] = []
+  const tries = new Map<Lane, number>()
+  // A lane whose leader changed meanwhile was sent elsewhere, or given up: what comes of this request is of no account.
+  const isLast = (lane: Lane): boolean => lane.tries === tries.get(lane)
   state.busy.add(leader)
   try {
     const batches: { topic: string; partition: number; batch: Buffer }[] = []
@@ -208,6 +213,8 @@ async function send(state: State, leader: number, ready: readonly Lane[]): Promi
     for (const lane of ready) {
       if (bytes >= REQUEST_MAX_BYTES) break
       chosen.push(lane)
+      lane.tries += 1
+      tries.set(lane, lane.tries)
       lane.sending ??= nextBatch(lane, scope.clock, scope.compression)
       const { batch } = lane.sending
       batches.push({ topic: lane.topic, partition: lane.partition, batch })
@@ -216,11 +223,11 @@ async function send(state: State, leader: number, ready: readonly Lane[]): Promi
     const node = await scope.nodes.node(leader)
     const answers = await node.send(0, () => produceCall(batches, BROKER_LIMIT_MS))
     const byPlace = new Map(answers.map(answer => [`${answer.topic}/${answer.partition}`, answer]))
-    for (const lane of chosen) answered(state, lane, byPlace.get(`${lane.topic}/${lane.partition}`))
+    for (const lane of chosen.filter(isLast)) answered(state, lane, byPlace.get(`${lane.topic}/${lane.partition}`))
     scope.telemetry?.count('event_log_appended_bytes', bytes)
   } catch (error) {
     scope.telemetry?.count('event_log_append_retries', 1)
-    for (const lane of chosen) {
+    for (const lane of chosen.filter(isLast)) {
       if (!isRetriable(error)) {
         failLane(state, lane, portError(error, `Broker ${leader} of ${scope.nodes.where} did not take an append`))
       } else if (isStale(error)) lookAgain(state, lane)

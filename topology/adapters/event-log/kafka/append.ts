@@ -214,6 +214,15 @@ interface TopicWatch {
 function watchTopics(nodes: Nodes, clock: Clock, others: () => readonly string[]): TopicWatch {
   const known = new Map<string, { readonly state: TopicState | null; readonly atMs: number }>()
   let refreshing: { readonly names: ReadonlySet<string>; readonly done: Promise<void> } | null = null
+  // One that may not be described any more must not hold up those beside it.
+  const look = async (names: readonly string[], wanted: readonly string[]) => {
+    try {
+      return { asked: names, found: await nodes.refresh(names) }
+    } catch (error) {
+      if (isRetriable(error) || names.length === wanted.length) throw error
+      return { asked: wanted, found: await nodes.refresh(wanted) }
+    }
+  }
   const refresh = async (topics: readonly string[]): Promise<void> => {
     // A look that is under way does for those it asks for; others wait for their turn.
     while (refreshing !== null) {
@@ -223,9 +232,9 @@ function watchTopics(nodes: Nodes, clock: Clock, others: () => readonly string[]
     }
     const names = new Set([...topics, ...others()])
     const done = (async () => {
-      const found = await nodes.refresh([...names])
+      const { asked, found } = await look([...names], topics)
       const atMs = clock.monotonicMs()
-      for (const name of names) known.set(name, { state: found.get(name) ?? null, atMs })
+      for (const name of asked) known.set(name, { state: found.get(name) ?? null, atMs })
     })()
     refreshing = { names, done }
     try {

@@ -19,6 +19,8 @@ import { committedOffset, requireTopic, unknownTopic } from './topics.ts'
 const POLL_MS = 20
 const STALE_SPACING_MS = 100
 const LAG_INTERVAL_MS = 1_000
+/** A leader that was deposed without knowing goes on answering: how often others are asked. */
+const LEADERS_INTERVAL_MS = 10_000
 
 /** What a consumer is made from. */
 export interface ConsumerSetup {
@@ -123,11 +125,13 @@ function run(state: State): Consumer {
   const gauges = setInterval(() => {
     for (const one of held.values()) lagGauge(state, one, one.lag())
   }, LAG_INTERVAL_MS)
+  const leaders = setInterval(stale, LEADERS_INTERVAL_MS)
   const stop = async (): Promise<void> => {
     await Promise.all([...held.values()].map(one => finish(state, one)))
     await Promise.all(state.finishing.values())
     clearInterval(ticker)
     clearInterval(gauges)
+    clearInterval(leaders)
     await membership.leave()
     await fetching.stop()
   }

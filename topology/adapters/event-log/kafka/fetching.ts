@@ -78,15 +78,18 @@ interface Wanted {
   readonly feed: PartitionFeed
   readonly topicId: string
   readonly offset: number
+  readonly leaderEpoch: number
+  readonly lastEpoch: number
   readonly turn: number
 }
 
 function wantedOf({ scope }: State, leader: number): readonly Wanted[] {
   const out: Wanted[] = []
   for (const feed of scope.partitions()) {
-    if (scope.nodes.cached(feed.topic)?.partitions[feed.partition]?.leader !== leader) continue
+    const led = scope.nodes.cached(feed.topic)?.partitions[feed.partition]
+    if (led?.leader !== leader) continue
     const wanted = feed.wanted()
-    if (wanted !== null) out.push({ feed, ...wanted })
+    if (wanted !== null) out.push({ feed, leaderEpoch: led.epoch, ...wanted })
   }
   return out
 }
@@ -125,8 +128,8 @@ async function fetch(state: State, leader: number, wanted: readonly Wanted[], ro
   // The broker fills its answer in the order asked: each partition comes first in turn.
   const first = round % wanted.length
   const ordered = [...wanted.slice(first), ...wanted.slice(0, first)]
-  const asked = ordered.map(({ feed, topicId, offset }) => {
-    return { topicId, partition: feed.partition, offset, maxBytes: PARTITION_MAX_BYTES }
+  const asked = ordered.map(({ feed, topicId, offset, leaderEpoch, lastEpoch }) => {
+    return { topicId, partition: feed.partition, offset, maxBytes: PARTITION_MAX_BYTES, leaderEpoch, lastEpoch }
   })
   const limits = { maxWaitMs: MAX_WAIT_MS, minBytes: 1, maxBytes: ANSWER_MAX_BYTES }
   const node = await scope.nodes.node(leader)

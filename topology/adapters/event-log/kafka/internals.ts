@@ -37,6 +37,13 @@ export interface Connection {
   disconnect(): Promise<unknown>
   send<T>(call: ProtocolCall<T>): Promise<T>
   rejectRequests(error: Error): void
+  /** Logs in where that is asked for and not done yet; waits without a limit. */
+  authenticate(): Promise<void>
+  /** Whether it is logged in, and for how long that holds. */
+  isAuthenticated(): boolean
+  readonly sasl: unknown
+  /** A login that waits for its answer. */
+  readonly authHandlers: { onError(): void } | null
   readonly socket?: { destroy(): void }
 }
 

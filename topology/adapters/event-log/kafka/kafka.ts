@@ -167,6 +167,10 @@ function eventLog({ topics, writer, writing, consuming }: Parts): EventLog {
         if (closing !== null) throw new PortError('CLOSED', `The event log on ${nodes.where} is being closed.`)
         const consumer = await startConsumer(consuming, options)
         consumers.add(consumer)
+        if (closing !== null) {
+          await consumer.stop()
+          throw new PortError('CLOSED', `The event log on ${nodes.where} was closed.`)
+        }
         return {
           stop: async () => {
             await consumer.stop()

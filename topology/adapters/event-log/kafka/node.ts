@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { PortError } from '../../../ports/errors.ts'
 import { CODE, KafkaFault } from './faults.ts'
 import { API } from './internals.ts'
-import type { Broker, ProtocolCall } from './internals.ts'
+import type { Broker, Connection, ProtocolCall } from './internals.ts'
 import { FETCH_VERSION, METADATA_VERSION } from './requests.ts'
 import type { BrokerAddress } from './requests.ts'
 
@@ -28,10 +28,11 @@ export function openNode(address: BrokerAddress, broker: Broker): Node {
     checkVersions(broker, name)
     const connection = broker.connectionPool.pool[socket]
     if (!connection.isConnected()) await connection.connect()
+    await connection.authenticate()
   }
   const ready = (socket: 0 | 1): Promise<void> => {
     // kafkajs opens a second socket, and forgets the first, when two requests find it closed at the same time.
-    connecting[socket] ??= bounded(connect(socket), broker, socket, name).finally(() => (connecting[socket] = null))
+    connecting[socket] ??= bounded(connect(socket), broker, name).finally(() => (connecting[socket] = null))
     return connecting[socket]
   }
   return {
@@ -40,8 +41,17 @@ export function openNode(address: BrokerAddress, broker: Broker): Node {
     send: async (socket, call) => {
       if (closed) throw new KafkaFault(CODE.brokerNotAvailable, `The connection to ${name} is closed`)
       const connection = broker.connectionPool.pool[socket]
+      // kafkajs takes the next answer of a request under way for that to a second login: the socket is made anew.
+      const isOver = connection.sasl !== null && connection.isConnected() && !connection.isAuthenticated()
+      if (isOver && connecting[socket] === null) await drop(connection, name)
       if (broker.versions === null || !connection.isConnected() || connecting[socket] !== null) await ready(socket)
-      return await connection.send(call(broker))
+      try {
+        return await connection.send(call(broker))
+      } catch (error) {
+        // Who does not answer in time may never: what comes next must not wait for it as long.
+        if ((error as Error).name === 'KafkaJSRequestTimeoutError') await drop(connection, name)
+        throw error
+      }
     },
     close: async () => {
       closed = true
@@ -56,6 +66,14 @@ export function openNode(address: BrokerAddress, broker: Broker): Node {
   }
 }
 
+/** Ends a connection at once, in the eyes of kafkajs too: what waits on it fails, and the next request connects anew. */
+async function drop(connection: Connection, name: string): Promise<void> {
+  connection.rejectRequests(new KafkaFault(CODE.networkException, `The connection to ${name} was given up`))
+  connection.authHandlers?.onError()
+  await connection.disconnect()
+  connection.socket?.destroy()
+}
+
 function checkVersions(broker: Broker, name: string): void {
   const fetch = broker.versions?.[API.Fetch]?.maxVersion ?? 0
   const metadata = broker.versions?.[API.Metadata]?.maxVersion ?? 0
@@ -63,11 +81,11 @@ function checkVersions(broker: Broker, name: string): void {
   throw new PortError('LOG_UNAVAILABLE', `The broker ${name} is older than Kafka 3.1: use Kafka 3.7 or newer.`)
 }
 
-async function bounded(connected: Promise<void>, broker: Broker, socket: 0 | 1, name: string): Promise<void> {
+async function bounded(connected: Promise<void>, broker: Broker, name: string): Promise<void> {
   const over = new AbortController()
   const limit = pause(HANDSHAKE_MS, undefined, { signal: over.signal }).then(
-    () => {
-      broker.connectionPool.pool[socket].socket?.destroy()
+    async () => {
+      await Promise.all(broker.connectionPool.pool.map(each => drop(each, name)))
       throw new KafkaFault(CODE.networkException, `The broker ${name} did not finish connecting`)
     },
     () => {},

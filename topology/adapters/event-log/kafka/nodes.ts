@@ -7,7 +7,7 @@ import type { Broker } from './internals.ts'
 import { openNode } from './node.ts'
 import type { Node } from './node.ts'
 import { metadataCall } from './requests.ts'
-import type { BrokerAddress, ClusterMetadata } from './requests.ts'
+import type { BrokerAddress, ClusterMetadata, PartitionMetadata } from './requests.ts'
 
 const FIRST_RETRY_MS = 20
 const MAX_RETRY_MS = 500
@@ -19,7 +19,7 @@ export interface TopicState {
   /** Names this life of the topic. */
   readonly id: string
   /** By partition. */
-  readonly partitions: readonly { readonly leader: number; readonly replicas: number }[]
+  readonly partitions: readonly PartitionMetadata[]
 }
 
 /** The brokers of a cluster, connected when first needed. */
@@ -53,7 +53,7 @@ interface State {
   /** Connections to bootstrap addresses, for as long as they are asked. */
   readonly seeds: Set<Node>
   controllerId: number
-  /** Whose turn it is among the bootstrap addresses. */
+  /** Whose turn it is to be asked. */
   turn: number
   closed: boolean
 }
@@ -106,10 +106,17 @@ function nodeOf(state: State, nodeId: number): Node {
   return found
 }
 
-/** Asks the brokers that are known, connected ones first, then the bootstrap addresses in turn. */
+/**
+ * Asks the brokers that are known, connected ones first, then the bootstrap addresses; each in turn, for one that lost
+ * touch with the others answers with what it knew.
+ */
 async function askSome(state: State, names: readonly string[]): Promise<ClusterMetadata> {
   let last: unknown = new KafkaFault(CODE.brokerNotAvailable, `No broker of ${state.where} is known`)
-  const candidates = [...state.nodes.values()].sort((a, b) => Number(b.connected()) - Number(a.connected()))
+  state.turn += 1
+  const known = [...state.nodes.values()]
+  const first = state.turn % Math.max(1, known.length)
+  const candidates = [...known.slice(first), ...known.slice(0, first)]
+  candidates.sort((a, b) => Number(b.connected()) - Number(a.connected()))
   for (const node of candidates) {
     try {
       return await node.send(0, () => metadataCall(names))
@@ -118,7 +125,6 @@ async function askSome(state: State, names: readonly string[]): Promise<ClusterM
     }
   }
   const { bootstrap, makeBroker } = state.options
-  state.turn += 1
   for (let i = 0; i < bootstrap.length && !state.closed; i += 1) {
     const at = bootstrap[(state.turn + i) % bootstrap.length]
     if (at === undefined) break
@@ -158,20 +164,34 @@ async function adoptNodes(state: State, answer: ClusterMetadata): Promise<void> 
   }
 }
 
+/** Takes every topic that is well before it fails for one that is not. */
 function adoptTopics({ topics }: State, answer: ClusterMetadata): ReadonlyMap<string, TopicState> {
   const found = new Map<string, TopicState>()
+  let fault: KafkaFault | null = null
   for (const topic of answer.topics) {
     const { errorCode, name } = topic
     const isAbsent = errorCode === CODE.unknownTopicOrPartition || errorCode === CODE.unknownTopicId
     if (isAbsent || errorCode === INVALID_TOPIC) topics.delete(name)
     else if (errorCode !== CODE.none && errorCode !== CODE.leaderNotAvailable) {
-      throw new KafkaFault(errorCode, `Topic ${name} cannot be described`)
+      fault ??= new KafkaFault(errorCode, `Topic ${name} cannot be described`)
     } else {
-      found.set(name, topic)
-      topics.set(name, topic)
+      const newest = newestOf(topics.get(name), topic)
+      found.set(name, newest)
+      topics.set(name, newest)
     }
   }
+  if (fault !== null) throw fault
   return found
+}
+
+/** A leadership that was seen is not undone by a broker that has not heard of it. */
+function newestOf(before: TopicState | undefined, now: TopicState): TopicState {
+  if (before === undefined || before.id !== now.id) return now
+  const partitions = now.partitions.map((one, partition) => {
+    const seen = before.partitions[partition]
+    return seen !== undefined && seen.epoch > one.epoch ? seen : one
+  })
+  return { ...now, partitions }
 }
 
 /**

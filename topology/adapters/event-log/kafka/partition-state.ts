@@ -44,6 +44,8 @@ export interface PartitionState {
   position: number
   /** Where the next fetch begins. */
   fetchOffset: number
+  /** The leader's epoch of the batch before it; -1 while none was fetched. */
+  fetchEpoch: number
   /** Raised when what is under way is not wanted any more. */
   turn: number
   queue: PackedBatch[]
@@ -59,6 +61,8 @@ export interface PartitionState {
   halted: boolean
   seekTo: number | null
   outOfRange: boolean
+  /** Where the log left the one that was fetched before. */
+  divergedAt: number | null
   suspect: boolean
   waitUntilMs: number
   fetchNotBeforeMs: number
@@ -75,6 +79,7 @@ export function newPartition(place: TopicPartition): PartitionState {
     started: false,
     position: 0,
     fetchOffset: 0,
+    fetchEpoch: -1,
     turn: 0,
     queue: [],
     queuedBytes: 0,
@@ -87,6 +92,7 @@ export function newPartition(place: TopicPartition): PartitionState {
     halted: false,
     seekTo: null,
     outOfRange: false,
+    divergedAt: null,
     suspect: false,
     waitUntilMs: 0,
     fetchNotBeforeMs: 0,
@@ -100,6 +106,7 @@ export function newPartition(place: TopicPartition): PartitionState {
 export interface WantedFetch {
   readonly topicId: string
   readonly offset: number
+  readonly lastEpoch: number
   readonly turn: number
 }
 
@@ -109,7 +116,7 @@ export function wantedFetch(state: PartitionState, nowMs: number): WantedFetch |
   if (!state.started || topic === null || state.leaving) return null
   const held = state.halted || state.suspect || state.outOfRange || state.seekTo !== null || state.full
   if (held || nowMs < state.fetchNotBeforeMs) return null
-  return { topicId: topic.id, offset: state.fetchOffset, turn: state.turn }
+  return { topicId: topic.id, offset: state.fetchOffset, lastEpoch: state.fetchEpoch, turn: state.turn }
 }
 
 /** Whether all that was fetched is handled. */
@@ -121,6 +128,8 @@ export function isDrained(state: PartitionState): boolean {
 export function moveTo(state: PartitionState, offset: number): void {
   state.position = offset
   state.fetchOffset = offset
+  state.fetchEpoch = -1
+  state.divergedAt = null
   state.turn += 1
   state.queue = []
   state.queuedBytes = 0
@@ -150,12 +159,16 @@ export function nextBatch(scope: PartitionScope, state: PartitionState): Batch |
   const { place } = state
   const { maxBatchRecords, maxBatchBytes } = scope.options
   try {
-    // What lies packed for the next batch; an estimate is enough, the cut below is exact.
-    for (let bytes = 0; state.ready.length - state.readyAt < maxBatchRecords && bytes < maxBatchBytes;) {
+    // What was handled is let go, and no more is unpacked than the next batch may hold.
+    state.ready.splice(0, state.readyAt)
+    state.readyAt = 0
+    let bytes = state.ready.reduce((sum, record) => sum + recordBytes(record), 0)
+    while (state.ready.length < maxBatchRecords && bytes < maxBatchBytes) {
       const packed = state.queue[0]
       if (packed === undefined) break
+      const before = state.ready.length
       unpackRecords(packed, place.topic, place.partition, state.position, state.ready)
-      bytes += packed.bytes.length
+      for (let i = before; i < state.ready.length; i += 1) bytes += recordBytes(state.ready[i] as LogRecord)
       state.queue.shift()
       state.queuedBytes -= packed.bytes.length
     }
@@ -239,17 +252,19 @@ export function acceptFetch(
   const { place } = state
   const { errorCode } = answer
   const nowMs = scope.clock.monotonicMs()
-  if (errorCode === CODE.none) {
+  if (errorCode === CODE.none && answer.divergedAt === null) {
     try {
       enqueue(scope, state, answer, answerBytes)
     } catch (error) {
       state.fetchNotBeforeMs = nowMs + MAX_RETRY_MS
       scope.report(portError(error, `Offset ${state.fetchOffset} cannot be read`), place.topic, place.partition)
     }
-  } else if (errorCode === CODE.offsetOutOfRange) {
+  } else if (errorCode === CODE.offsetOutOfRange || errorCode === CODE.none) {
     // What was fetched before it is handled first.
-    if (isDrained(state)) state.outOfRange = true
-    else state.fetchNotBeforeMs = nowMs + HELD_BACK_MS
+    if (isDrained(state)) {
+      state.outOfRange = true
+      state.divergedAt = answer.divergedAt
+    } else state.fetchNotBeforeMs = nowMs + HELD_BACK_MS
   } else if (LIFE_CODES.has(errorCode)) state.suspect = true
   else if (MOVED_CODES.has(errorCode)) {
     state.fetchNotBeforeMs = nowMs + HELD_BACK_MS
@@ -263,7 +278,7 @@ export function acceptFetch(
 }
 
 function enqueue(scope: PartitionScope, state: PartitionState, answer: FetchedPartition, answerBytes: number): void {
-  const { batches, nextOffset } = splitBatches(answer.records, answer.aborted)
+  const { batches, nextOffset, lastEpoch } = splitBatches(answer.records, answer.aborted)
   // A small part of a large answer is copied, so that it does not keep all of it in memory.
   const copied = answer.records.length * 2 < answerBytes
   for (const batch of batches) {
@@ -271,7 +286,10 @@ function enqueue(scope: PartitionScope, state: PartitionState, answer: FetchedPa
     state.queue.push(copied ? { ...batch, bytes: Buffer.from(batch.bytes) } : batch)
     state.queuedBytes += batch.bytes.length
   }
-  if (nextOffset !== null) state.fetchOffset = Math.max(state.fetchOffset, nextOffset)
+  if (nextOffset !== null) {
+    state.fetchOffset = Math.max(state.fetchOffset, nextOffset)
+    state.fetchEpoch = lastEpoch
+  }
   state.endOffset = answer.endOffset
   state.answeredMs = scope.clock.monotonicMs()
   if (state.queuedBytes >= scope.maxBufferedBytes && !state.full) {

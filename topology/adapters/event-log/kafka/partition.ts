@@ -77,7 +77,11 @@ export function holdPartition(scope: PartitionScope, place: TopicPartition): Hel
     doubt: () => {
       if (state.started) state.suspect = true
     },
-    lag: () => (state.started ? Math.max(0, state.endOffset - state.position) : 0),
+    lag: () => {
+      // Behind the last record that counts there may be markers of transactions.
+      const at = isDrained(state) ? state.fetchOffset : state.position
+      return state.started ? Math.max(0, state.endOffset - at) : 0
+    },
     seek: offset => {
       state.seekTo = offset
       wake()
@@ -220,12 +224,26 @@ async function checkLife(scope: PartitionScope, state: PartitionState): Promise<
   return true
 }
 
-/** The broker has no such offset: goes on above a start that moved, and stops beyond the end. */
+/** The broker has no such offset: goes on above a start that moved, stops beyond the end or where the log is another. */
 async function checkRange(scope: PartitionScope, state: PartitionState): Promise<boolean> {
   const { topic, place } = state
   if (topic === null) return false
+  if (state.divergedAt !== null) {
+    const { divergedAt, fetchOffset } = state
+    state.outOfRange = false
+    state.divergedAt = null
+    state.halted = true
+    scope.report(otherTail(scope, place, fetchOffset, divergedAt), place.topic, place.partition)
+    return true
+  }
   try {
-    const { startOffset, endOffset } = await scope.bounds(topic, place.partition)
+    // Whoever led it when it was taken may not lead it any more.
+    const now = await scope.lookUp(place.topic)
+    if (now?.id !== topic.id) {
+      state.suspect = true
+      return true
+    }
+    const { startOffset, endOffset } = await scope.bounds(now, place.partition)
     if (state.seekTo !== null || state.leaving) return true
     state.outOfRange = false
     if (state.fetchOffset < startOffset) {
@@ -235,6 +253,9 @@ async function checkRange(scope: PartitionScope, state: PartitionState): Promise
     } else if (state.fetchOffset > endOffset) {
       state.halted = true
       scope.report(beyondEnd(scope, place, state.fetchOffset, endOffset), place.topic, place.partition)
+    } else {
+      state.fetchEpoch = -1
+      delayFetch(scope, state)
     }
     return true
   } catch (error) {
@@ -270,6 +291,14 @@ function beyondEnd(scope: PartitionScope, place: TopicPartition, offset: number,
     'TOPIC_MISMATCH',
     `Group ${scope.options.group} stands at offset ${offset} of topic ${partitionKey(place)}, but the log on ` +
       `${scope.where} ends at ${end}: it lost its tail or was replaced. Seek, or rebuild.`,
+  )
+}
+
+function otherTail(scope: PartitionScope, place: TopicPartition, offset: number, from: number): PortError {
+  return new PortError(
+    'TOPIC_MISMATCH',
+    `Group ${scope.options.group} stands at offset ${offset} of topic ${partitionKey(place)}, but the log on ` +
+      `${scope.where} lost what was read from ${from} on, as after an unclean leader election. Seek, or rebuild.`,
   )
 }
 

@@ -86,6 +86,7 @@ async function readFrom(
   const records: LogRecord[] = []
   let bytes = 0
   let endOffset = 0
+  let reached = fromOffset
   for (let offset = fromOffset; records.length < maxRecords && bytes < READ_MAX_BYTES;) {
     const fetched = await fetchOnce(nodes, topic, partition, offset, FETCH_MAX_BYTES)
     endOffset = fetched.endOffset
@@ -96,8 +97,11 @@ async function readFrom(
     bytes += fetched.records.length
     if (nextOffset === null || nextOffset <= offset) break
     offset = nextOffset
+    reached = nextOffset
     if (offset >= endOffset) break
   }
+  // Past markers and records that do not count, so that who reads on comes to the end.
+  const nextOffset = records.length < maxRecords ? reached : (records[maxRecords - 1]?.offset ?? fromOffset - 1) + 1
   records.length = Math.min(records.length, maxRecords)
   return {
     topic: topic.name,
@@ -105,7 +109,7 @@ async function readFrom(
     partition,
     records,
     fetchedOffset: fromOffset,
-    nextOffset: (records.at(-1)?.offset ?? fromOffset - 1) + 1,
+    nextOffset,
     endOffset,
   }
 }
@@ -133,7 +137,8 @@ async function fetchOnce(
   maxBytes: number,
 ): Promise<FetchedPartition> {
   const node = await leaderOf(nodes, topic, partition)
-  const wanted = [{ topicId: topic.id, partition, offset, maxBytes }]
+  const leaderEpoch = topic.partitions[partition]?.epoch ?? -1
+  const wanted = [{ topicId: topic.id, partition, offset, maxBytes, leaderEpoch, lastEpoch: -1 }]
   const answer = await node.send(0, () => fetchCall(wanted, { maxWaitMs: 0, minBytes: 0, maxBytes }))
   const [found] = answer.partitions
   if (found === undefined) throw new RangeError(`A fetch of topic ${topic.name} was answered without it`)

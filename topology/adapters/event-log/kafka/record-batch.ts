@@ -21,7 +21,10 @@ const TRANSACTIONAL_FLAG = 0x10
 const CONTROL_FLAG = 0x20
 const ABORT_MARKER = 0
 
-/** States when a record became known, in UTC milliseconds; written by imports, read in place of the append time. */
+/**
+ * States when a record became known, in UTC milliseconds; written by imports, read in place of the append time unless it
+ * is later: nothing is known before it is in the log, and anyone who may append could state it.
+ */
 export const ARRIVAL_HEADER = 'hw-arrival'
 
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({})
@@ -46,6 +49,8 @@ export interface FetchedBatches {
   readonly batches: readonly PackedBatch[]
   /** The offset after the last whole batch, markers and given-up ones included; null where there was none. */
   readonly nextOffset: number | null
+  /** The epoch of the leader that wrote the last whole batch; -1 where there was none. */
+  readonly lastEpoch: number
 }
 
 /**
@@ -57,6 +62,7 @@ export function splitBatches(bytes: Buffer, aborted: readonly AbortedTransaction
   const starting = [...aborted].sort((a, b) => a.firstOffset - b.firstOffset)
   const givenUp = new Set<number>()
   let nextOffset: number | null = null
+  let lastEpoch = -1
   for (let at = 0; at + HEAD_BYTES <= bytes.length;) {
     const end = at + LENGTH_FROM + bytes.readInt32BE(at + 8)
     if (end > bytes.length) break
@@ -66,6 +72,7 @@ export function splitBatches(bytes: Buffer, aborted: readonly AbortedTransaction
     const baseOffset = readOffset(batch, 0)
     const lastOffset = baseOffset + batch.readInt32BE(23)
     nextOffset = lastOffset + 1
+    lastEpoch = batch.readInt32BE(LENGTH_FROM)
     const attributes = batch.readInt16BE(CRC_FROM)
     const producerId = readOffset(batch, 43)
     while (starting[0] !== undefined && starting[0].firstOffset <= lastOffset) {
@@ -77,7 +84,7 @@ export function splitBatches(bytes: Buffer, aborted: readonly AbortedTransaction
       if (batch.readInt32BE(57) > 0) batches.push({ bytes: batch, baseOffset, lastOffset })
     }
   }
-  return { batches, nextOffset }
+  return { batches, nextOffset, lastEpoch }
 }
 
 function checkBatch(batch: Buffer): void {
@@ -166,7 +173,7 @@ function readHeaders(cursor: Cursor, stated: { arrivalMs: number }): Readonly<Re
     const value = readBytes(cursor)?.toString('utf8') ?? ''
     if (name === ARRIVAL_HEADER) {
       const arrivalMs = Number(value)
-      if (value !== '' && Number.isSafeInteger(arrivalMs)) stated.arrivalMs = arrivalMs
+      if (value !== '' && Number.isSafeInteger(arrivalMs)) stated.arrivalMs = Math.min(stated.arrivalMs, arrivalMs)
     } else {
       Object.defineProperty(headers, name, { value, enumerable: true, configurable: true, writable: true })
       kept += 1

@@ -15,6 +15,7 @@ export const FETCH_VERSION = 13
 const PRODUCE_VERSION = 7
 const READ_COMMITTED = 1
 const ALL_REPLICAS = -1
+const DIVERGING_EPOCH_TAG = 0
 /** The id of no topic: sixteen zero bytes. */
 const NO_TOPIC_ID = 'AAAAAAAAAAAAAAAAAAAAAA'
 
@@ -30,8 +31,15 @@ export interface TopicMetadata {
   readonly errorCode: number
   readonly name: string
   readonly id: string
-  /** By partition: its leader's node, -1 for none, and how many replicas it has. */
-  readonly partitions: readonly { readonly leader: number; readonly replicas: number }[]
+  /** By partition. */
+  readonly partitions: readonly PartitionMetadata[]
+}
+
+/** Who leads a partition: its node, -1 for none; the epoch of that leadership; and how many replicas there are. */
+export interface PartitionMetadata {
+  readonly leader: number
+  readonly epoch: number
+  readonly replicas: number
 }
 
 export interface ClusterMetadata {
@@ -66,22 +74,23 @@ function readTopic(reader: WireReader): TopicMetadata {
   const name = reader.compactString() ?? ''
   const id = reader.uuid()
   reader.int8()
-  const partitions: { leader: number; replicas: number }[] = []
+  const partitions: PartitionMetadata[] = []
   const listed = reader.compactArray(() => {
     reader.int16()
     const partition = reader.int32()
     const leader = reader.int32()
-    reader.int32()
+    const epoch = reader.int32()
     const replicas = reader.compactArray(() => reader.int32()).length
     reader.compactArray(() => reader.int32())
     reader.compactArray(() => reader.int32())
     reader.skipTaggedFields()
-    return { partition, leader, replicas }
+    return { partition, leader, epoch, replicas }
   })
-  for (const { partition, leader, replicas } of listed) partitions[partition] = { leader, replicas }
+  for (const { partition, ...rest } of listed) partitions[partition] = rest
   reader.int32()
   reader.skipTaggedFields()
-  return { errorCode, name, id, partitions: Array.from(partitions, each => each ?? { leader: -1, replicas: 0 }) }
+  const unknown: PartitionMetadata = { leader: -1, epoch: -1, replicas: 0 }
+  return { errorCode, name, id, partitions: Array.from(partitions, each => each ?? unknown) }
 }
 
 /** Where to fetch a partition from. */
@@ -90,6 +99,12 @@ export interface FetchPartition {
   readonly partition: number
   readonly offset: number
   readonly maxBytes: number
+  /**
+   * The epoch of the leader that is asked. Without it (-1) a broker that follows by now answers too, from what it has.
+   */
+  readonly leaderEpoch: number
+  /** The epoch of the record before `offset`, by which the broker notices that its log is another; -1 for unknown. */
+  readonly lastEpoch: number
 }
 
 /** What a broker answered for one partition; offsets are -1 with an error. */
@@ -101,6 +116,8 @@ export interface FetchedPartition {
   readonly endOffset: number
   readonly startOffset: number
   readonly aborted: readonly AbortedTransaction[]
+  /** Where the log left the one that was fetched before; null where it did not. */
+  readonly divergedAt: number | null
   /** A view of the answer. */
   readonly records: Buffer
 }
@@ -122,8 +139,8 @@ export function fetchCall(
   const byTopic = Map.groupBy(partitions, each => each.topicId)
   body.compactArray([...byTopic], ([topicId, wanted]) => {
     body.uuid(topicId)
-    body.compactArray(wanted, ({ partition, offset, maxBytes }) => {
-      body.int32(partition).int32(-1).int64(offset).int32(-1).int64(-1).int32(maxBytes).endOfStructure()
+    body.compactArray(wanted, ({ partition, offset, maxBytes, leaderEpoch, lastEpoch }) => {
+      body.int32(partition).int32(leaderEpoch).int64(offset).int32(lastEpoch).int64(-1).int32(maxBytes).endOfStructure()
     })
     body.endOfStructure()
   })
@@ -158,8 +175,13 @@ function readFetched(reader: WireReader, topicId: string): FetchedPartition {
   })
   reader.int32()
   const records = reader.compactBytes() ?? Buffer.alloc(0)
-  reader.skipTaggedFields()
-  return { topicId, partition, errorCode, endOffset, startOffset, aborted, records }
+  let divergedAt: number | null = null
+  reader.taggedFields((tag, field) => {
+    if (tag !== DIVERGING_EPOCH_TAG) return
+    field.int32()
+    divergedAt = field.int64()
+  })
+  return { topicId, partition, errorCode, endOffset, startOffset, aborted, divergedAt, records }
 }
 
 /** One encoded batch for one partition. */

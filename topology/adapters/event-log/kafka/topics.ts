@@ -43,9 +43,13 @@ interface ConfigAnswer {
 }
 
 async function infoOf({ nodes }: TopicsScope, state: TopicState): Promise<TopicInfo> {
-  const configNames = ['cleanup.policy', 'retention.ms', 'retention.bytes', 'message.timestamp.type']
+  const configNames = [
+    ...['cleanup.policy', 'retention.ms', 'retention.bytes', 'message.timestamp.type'],
+    ...['unclean.leader.election.enable', 'min.insync.replicas'],
+  ]
   const resources = [{ type: TOPIC_RESOURCE, name: state.name, configNames }]
-  const node = await nodes.node(state.partitions[0]?.leader ?? nodes.controller())
+  const leader = state.partitions.find(each => each.leader >= 0)?.leader
+  const node = await nodes.node(leader ?? nodes.controller())
   const answer = await node.send(0, broker =>
     kafkajsCall<ConfigAnswer>(broker, 'DescribeConfigs', { resources, includeSynonyms: false }),
   )
@@ -61,6 +65,8 @@ async function infoOf({ nodes }: TopicsScope, state: TopicState): Promise<TopicI
     compacted: (config.get('cleanup.policy') ?? '').split(',').includes('compact'),
     appendTime: config.get('message.timestamp.type') === 'LogAppendTime',
     replicas: state.partitions.reduce((least, each) => Math.min(least, each.replicas), Infinity),
+    minInSyncReplicas: Math.max(1, Number(config.get('min.insync.replicas') ?? 1)),
+    uncleanElection: config.get('unclean.leader.election.enable') === 'true',
   }
 }
 

@@ -85,9 +85,16 @@ export class WireReader {
   }
 
   skipTaggedFields(): void {
+    this.taggedFields(() => {})
+  }
+
+  /** Gives each field to `read`, which may leave some of it, or all. */
+  taggedFields(read: (tag: number, field: WireReader) => void): void {
     for (let left = this.unsignedVarint(); left > 0; left -= 1) {
-      this.unsignedVarint()
-      this.advance(this.unsignedVarint())
+      const tag = this.unsignedVarint()
+      const length = this.unsignedVarint()
+      const at = this.advance(length)
+      read(tag, new WireReader(this.bytes.subarray(at, at + length)))
     }
   }
 
