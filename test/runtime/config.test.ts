@@ -127,7 +127,7 @@ describe('configuration', () => {
       'server.drainMs': 10_000,
       'worker.maxBatchRecords': 2_000,
       'worker.maxBatchBytes': 8_388_608,
-      'worker.maxCachedBytes': 67_108_864,
+      'worker.maxCachedBytes': 4_194_304,
     })
     for (const { key, doc } of SETTINGS) expect(doc.length, key).toBeGreaterThan(5)
     expect(new Set(SETTINGS.map(setting => environmentName(setting.key))).size).toBe(SETTINGS.length)

@@ -19,7 +19,7 @@ import type { FeatureWorkerLimits, FeatureWorkerOptions, PartitionTask, WorkerSc
 
 export const FEATURE_WORKER_LIMITS: Omit<FeatureWorkerLimits, 'maxRecordBytes'> = {
   maxDirtySections: 5_000,
-  maxCachedBytes: 64 * 1024 * 1024,
+  maxCachedBytes: 4 * 1024 * 1024,
   commitIntervalMs: 2_000,
 }
 

@@ -227,7 +227,7 @@ export const SETTINGS: readonly Setting[] = [
   {
     key: 'worker.maxCachedBytes',
     type: { kind: 'int', min: MIB, max: 64 * 1024 * MIB },
-    initial: 64 * MIB,
-    doc: 'memory for sections per unit and partition, in bytes',
+    initial: 4 * MIB,
+    doc: 'memory for sections per unit and partition, in bytes: less makes shorter pauses, more fewer reads',
   },
 ]
