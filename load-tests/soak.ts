@@ -30,13 +30,15 @@ interface SoakResult {
 }
 
 const SHARE = 0.7
-const PROBE_EVENTS = 150_000
+const PROBE_EVENTS = 1_000_000
+/** The same while capacity is measured and after: how many of them a worker's cache holds decides what it can do. */
+const CARDS = 100_000
 const SAMPLE_MS = 10_000
 const REBALANCE_MS = 60_000
 const MAX_CATCH_UP_MS = 10 * 60_000
 const PARTITIONS = 12
 const WORKERS = 3
-const SCALE = { partitions: PARTITIONS, workers: WORKERS, pauseMs: 0, outageMs: 0 }
+const SCALE = { partitions: PARTITIONS, workers: WORKERS, pauseMs: 0, outageMs: 0, cards: CARDS }
 /** Short enough that state stops growing within the run. */
 const WINDOWS = ['30s', '2m'] as const
 /** Of resident memory, from the second quarter of the run to the last. */

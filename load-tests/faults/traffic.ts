@@ -29,7 +29,7 @@ export type Placement = (record: NewRecord, index: number) => NewRecord
 export function startProduction(world: World, seed: number, place: Placement = record => record): Production {
   const { scale } = world
   const make = paymentMaker(seed, world.topic, {
-    cards: Math.max(500, Math.round(scale.events / 50)),
+    cards: scale.cards ?? Math.max(500, Math.round(scale.events / 50)),
     shops: 200,
     duplicateEvery: 40,
     lateEvery: 200,

@@ -25,6 +25,8 @@ import type { Proxy } from './proxy.ts'
 export interface Scale {
   readonly events: number
   readonly eventsPerSecond: number
+  /** Different cards; one for fifty events where absent. */
+  readonly cards?: number
   readonly partitions: number
   readonly workers: number
   /** Between one fault and the next. */
