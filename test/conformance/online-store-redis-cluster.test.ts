@@ -175,7 +175,9 @@ describeWithRedis('a Redis Cluster that loses a primary', servers => {
   it('goes on with the replica that takes its place, which fences a writer that it does not know of', async () => {
     const cluster = await servers.startCluster()
     const [port = 0, clusterBusPort = 0] = await freePorts(2)
-    const replica = await servers.start({ port, clusterBusPort })
+    // However long a slow machine keeps it stopped, it is to take its primary's place.
+    const args = ['--cluster-replica-validity-factor', '0']
+    const replica = await servers.start({ port, clusterBusPort, args })
     const [first] = cluster.nodes
     if (first === undefined) throw new Error('a cluster has nodes')
     await replica.command('CLUSTER', 'MEET', first.host, first.port, busPort(await first.command('CLUSTER', 'NODES')))

@@ -74,7 +74,9 @@ describe('the package, installed into an empty folder', () => {
       ['pack', '--ignore-scripts=false', '--json', '--pack-destination', parent],
       root,
     )
-    const [report] = JSON.parse(listing.slice(listing.indexOf('[\n'))) as [{ filename: string; files: PackedFile[] }]
+    // npm may print notices before and after.
+    const json = listing.slice(listing.indexOf('[\n'), listing.lastIndexOf('\n]') + 2)
+    const [report] = JSON.parse(json) as [{ filename: string; files: PackedFile[] }]
     packed = report.files.map(file => file.path)
     const tarball = join(parent, report.filename)
     await succeeds('npm', ['install', '--prefer-offline', '--ignore-scripts', '--no-audit', tarball], project)

@@ -45,7 +45,8 @@ describe.runIf(existsSync(DATA))('backtest on real card transactions', () => {
   beforeAll(() => {
     session = new Session(join(folder.path, 'engine'))
     session.query(
-      `INSERT INTO FUNCTION file('${events}', 'Parquet') SELECT * FROM file('${DATA}') LIMIT ${ROWS} SETTINGS max_threads = 1`,
+      `INSERT INTO FUNCTION file('${events}', 'Parquet') SELECT * FROM file('${DATA}') LIMIT ${ROWS}
+       SETTINGS max_threads = 1, max_parsing_threads = 1, input_format_parquet_preserve_order = 1`,
     )
   })
   afterAll(() => {

@@ -132,6 +132,8 @@ export function brokerFactory(settings: ConnectionSettings): (host: string, port
     logCreator:
       () =>
       ({ namespace, level, log }) => {
+        // An answer with an error code, such as that of a heartbeat in a rebalance, is dealt with by whoever asked.
+        if (log.message.startsWith('Response ')) return
         // What fails is retried and reported where it matters; this is for whoever looks for the cause.
         const fields = log.broker === undefined ? {} : { broker: log.broker }
         telemetry?.log(level === LEVELS.ERROR ? 'warn' : 'info', `kafka: ${namespace}: ${log.message}`, fields)
