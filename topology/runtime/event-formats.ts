@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Plan, SourcePlan } from '../../features/plan/plan.ts'
 import { jsonFormats } from '../event-record.ts'
@@ -8,6 +7,7 @@ import type { SchemaRegistry } from '../ports/schema-registry.ts'
 import type { Telemetry } from '../ports/telemetry.ts'
 import type { EventFormats, EventReader, EventWriter } from '../ports/value-format.ts'
 import type { Config } from './config.ts'
+import { readPemFiles } from './pem-files.ts'
 
 /** The folder within the data directory where schemas are kept, so that an outage of the registry is survived. */
 export const SCHEMA_FOLDER = 'schemas'
@@ -31,25 +31,16 @@ function checkUrl(config: Config): void {
  * `REGISTRY_UNAVAILABLE` for an address that is none and for certificate files that cannot be read.
  */
 export async function openSchemaRegistry(config: Config): Promise<SchemaRegistry | null> {
-  const { url, username, password, requestTimeoutMs, tlsCa, tlsCert, tlsKey } = config.schemaRegistry
+  const { url, username, password, requestTimeoutMs } = config.schemaRegistry
   if (url === '') return null
   checkUrl(config)
-  const pem = async (setting: string, path: string): Promise<string> => {
-    try {
-      return await readFile(path, 'utf8')
-    } catch (cause) {
-      throw new PortError('REGISTRY_UNAVAILABLE', `schemaRegistry.${setting}: ${path} cannot be read`, { cause })
-    }
-  }
   const { openConfluentRegistry } = await import('../adapters/schema-registry/confluent.ts')
   return openConfluentRegistry({
     url,
     username,
     password,
     requestTimeoutMs,
-    ...(tlsCa === '' ? {} : { ca: await pem('tlsCa', tlsCa) }),
-    ...(tlsCert === '' ? {} : { cert: await pem('tlsCert', tlsCert) }),
-    ...(tlsKey === '' ? {} : { key: await pem('tlsKey', tlsKey) }),
+    ...readPemFiles('schemaRegistry', config.schemaRegistry, 'REGISTRY_UNAVAILABLE'),
   })
 }
 

@@ -1,10 +1,11 @@
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PortError } from '../ports/errors.ts'
 import type { OfflineStore } from '../ports/offline-store.ts'
 import type { TableFiles } from '../ports/table-file.ts'
 import type { Config } from './config.ts'
 import { requireServerVersion } from './offline-check.ts'
+import { readPemFiles } from './pem-files.ts'
+import type { PemFiles } from './pem-files.ts'
 
 const POLL_MS = 100
 const MAX_OWN_WAIT_MS = 30_000
@@ -21,21 +22,8 @@ function credentialsOf(config: Config): { readonly username: string; readonly pa
   return password === '' ? undefined : { username, password }
 }
 
-async function pem(config: Config, key: 'tlsCa' | 'tlsCert' | 'tlsKey'): Promise<string | undefined> {
-  const path = config.offlineStore[key]
-  if (path === '') return undefined
-  try {
-    return await readFile(path, 'utf8')
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
-    throw new PortError('STORE_UNAVAILABLE', `offlineStore.${key} cannot be read: ${reason}`, { cause: error })
-  }
-}
-
-type TlsText = { readonly ca?: string; readonly cert?: string; readonly key?: string }
-
 /** What encrypts the connection; undefined for the system's authorities and no certificate of our own, or for none. */
-async function tlsOf(config: Config): Promise<TlsText | undefined> {
+function tlsOf(config: Config): PemFiles | undefined {
   const { url, tls, tlsCert, tlsKey } = config.offlineStore
   const encrypted = new URL(url).protocol === 'https:'
   if (tls && !encrypted) {
@@ -48,13 +36,8 @@ async function tlsOf(config: Config): Promise<TlsText | undefined> {
     throw new PortError('STORE_UNAVAILABLE', message)
   }
   if (!encrypted) return undefined
-  const [ca, cert, key] = await Promise.all([pem(config, 'tlsCa'), pem(config, 'tlsCert'), pem(config, 'tlsKey')])
-  if (ca === undefined && cert === undefined) return undefined
-  return {
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
-  }
+  const files = readPemFiles('offlineStore', config.offlineStore, 'STORE_UNAVAILABLE')
+  return files.ca === undefined && files.cert === undefined ? undefined : files
 }
 
 /** Errors: the address is none, or holds what every message about it would show. */
@@ -80,7 +63,7 @@ async function connectServer(config: Config, createDatabase: boolean): Promise<O
   const { openClickHouseOfflineStore } = await import('../adapters/offline-store/clickhouse/clickhouse.ts')
   const { url, database, username, password, requestTimeoutMs } = config.offlineStore
   checkUrl(config)
-  const tls = await tlsOf(config)
+  const tls = tlsOf(config)
   const store = await openClickHouseOfflineStore({
     ...{ url, database, username, password, requestTimeoutMs, createDatabase },
     maxAttempts: SERVER_ATTEMPTS,

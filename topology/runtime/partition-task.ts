@@ -19,6 +19,7 @@ import type { FeatureLane, LaneEvent } from '../processors/feature-lane.ts'
 import { BlockMissing, blockLoadsFor, blocksLoaded, loaded, loadsFor } from '../processors/lane-loads.ts'
 import type { LoadRequest } from '../processors/lane-loads.ts'
 import { reportedRecord } from '../processors/reported.ts'
+import { settleAll } from '../settle.ts'
 import { lateTopic } from '../topology.ts'
 
 /** Bounds and periods of a feature worker. */
@@ -194,7 +195,7 @@ export async function loadSections(
   task: PartitionTask,
   events: readonly LaneEvent[],
 ): Promise<boolean> {
-  const lanes = await all(task.lanes.map(lane => loadLane(scope, lane, events)))
+  const lanes = await settleAll(task.lanes.map(lane => loadLane(scope, lane, events)))
   return lanes.every(ok => ok)
 }
 
@@ -225,7 +226,7 @@ async function loadBlocks(scope: WorkerScope, lane: FeatureLane, events: readonl
 
 /** The shards' requests together, so that a store behind a network is waited for once. */
 async function load(scope: WorkerScope, { lane }: FeatureLane, requests: readonly LoadRequest[]) {
-  return await all(
+  return await settleAll(
     requests.map(async request => ({
       request,
       outcome: await scope.store.load(lane, request.shard, request.expected, request.keys),
@@ -233,15 +234,9 @@ async function load(scope: WorkerScope, { lane }: FeatureLane, requests: readonl
   )
 }
 
-/** As `Promise.all`, but nothing is left running when it rejects. */
-async function all<T>(promises: readonly Promise<T>[]): Promise<readonly T[]> {
-  await Promise.allSettled(promises)
-  return await Promise.all(promises)
-}
-
 /** Writes what is dirty, with `everyCanary` the canary of each shard too; false when a shard was fenced. */
 export async function flushTask(scope: WorkerScope, task: PartitionTask, everyCanary: boolean): Promise<boolean> {
-  const lanes = await all(task.lanes.map(lane => flushLane(scope, lane, everyCanary)))
+  const lanes = await settleAll(task.lanes.map(lane => flushLane(scope, lane, everyCanary)))
   return lanes.every(accepted => accepted)
 }
 
@@ -274,7 +269,7 @@ export async function commitTask(scope: WorkerScope, task: PartitionTask, contro
  * there was nothing to write.
  */
 export async function isStillStored(scope: WorkerScope, task: PartitionTask): Promise<boolean> {
-  const lanes = await all(
+  const lanes = await settleAll(
     task.lanes.map(async ({ lane, canaries }) => {
       const stored = await scope.store.readCanaries(lane, SHARD_COUNT)
       return canaries.every((canary, shard) => (stored[shard]?.offset ?? -Infinity) >= canary.offset)

@@ -1,40 +1,22 @@
-import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../ports/clock.ts'
-import { PortError } from '../ports/errors.ts'
 import type { EventLog } from '../ports/event-log.ts'
 import type { OnlineStore } from '../ports/online-store.ts'
 import type { Telemetry } from '../ports/telemetry.ts'
 import type { Config } from './config.ts'
-
-/** The contents of a PEM file; nothing for an empty path. */
-function pem(path: string, key: string): string | null {
-  if (path === '') return null
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (error) {
-    throw new PortError('LOG_UNAVAILABLE', `eventLog.${key} ${path} cannot be read: name a PEM file.`, { cause: error })
-  }
-}
+import { readPemFiles } from './pem-files.ts'
 
 async function openKafka(config: Config, clock: Clock, telemetry: Telemetry): Promise<EventLog> {
   const { openKafkaEventLog } = await import('../adapters/event-log/kafka/kafka.ts')
-  const { tls, tlsCa, tlsCert, tlsKey, saslMechanism: mechanism, username, password, ...rest } = config.eventLog
-  const [ca, cert, key] = [pem(tlsCa, 'tlsCa'), pem(tlsCert, 'tlsCert'), pem(tlsKey, 'tlsKey')]
+  const { tls, saslMechanism: mechanism, username, password, ...rest } = config.eventLog
+  const files = readPemFiles('eventLog', config.eventLog, 'LOG_UNAVAILABLE')
   return await openKafkaEventLog({
     ...rest,
     clock,
     telemetry,
     ...(mechanism === 'none' ? {} : { sasl: { mechanism, username, password } }),
-    ...(tls
-      ? {
-          tls: {
-            ...(ca === null ? {} : { ca }),
-            ...(cert === null ? {} : { cert }),
-            ...(key === null ? {} : { key }),
-          },
-        }
-      : {}),
+    ...(tls ? { tls: files } : {}),
   })
 }
 

@@ -1,4 +1,5 @@
 import { PortError } from '../../../ports/errors.ts'
+import { settleAll } from '../../../settle.ts'
 import type { Canary, Lane, LoadKey, LoadOutcome, ReadKey, Section } from '../../../ports/online-store.ts'
 import {
   blockField,
@@ -86,8 +87,8 @@ export async function read(scope: StoreScope, keys: readonly ReadKey[]): Promise
   if (asked.length === 0) await readHeads(scope, wanted)
   else {
     const heads = readHeads(scope, wanted)
-    const blocks = scope.all(asked.map(one => readHinted(scope, one)))
-    const values = (await scope.all([heads.then(() => []), blocks]))[1] ?? []
+    const blocks = settleAll(asked.map(one => readHinted(scope, one)))
+    const values = (await settleAll([heads.then(() => []), blocks]))[1] ?? []
     for (const [index, one] of asked.entries()) if (!takeHinted(one, values[index] ?? [])) again.push(one)
     scope.telemetry.count('online_store_repeated_reads', again.length)
   }
@@ -163,7 +164,7 @@ function takeHinted(one: Wanted, values: readonly (Buffer | null)[]): boolean {
 async function readHeads(scope: StoreScope, wanted: readonly Wanted[]): Promise<void> {
   if (wanted.length === 0) return
   if (!scope.router.clustered) return await readSlot(scope, wanted)
-  await scope.all([...Map.groupBy(wanted, one => one.slot).values()].map(each => readSlot(scope, each)))
+  await settleAll([...Map.groupBy(wanted, one => one.slot).values()].map(each => readSlot(scope, each)))
 }
 
 async function readSlot(scope: StoreScope, wanted: readonly Wanted[]): Promise<void> {
@@ -183,7 +184,7 @@ async function readSlot(scope: StoreScope, wanted: readonly Wanted[]): Promise<v
     if (!isTryAgain(error)) throw error
     // The slot is on its way to another node, key by key: each key alone is found where it is.
     scope.telemetry.count('online_store_retries', 1, { why: 'tryagain' })
-    heads = (await scope.all(
+    heads = (await settleAll(
       args.map(key => scope.router.send({ slot: first.slot, command: 'get', keys: 1, args: [key] })),
     )) as (Buffer | null)[]
   }
@@ -195,7 +196,7 @@ async function readSlot(scope: StoreScope, wanted: readonly Wanted[]): Promise<v
 
 async function readWithBlocks(scope: StoreScope, wanted: readonly Wanted[]): Promise<void> {
   const groups = scope.router.clustered ? [...Map.groupBy(wanted, one => one.slot).values()] : [wanted]
-  await scope.all(groups.map(group => readGroup(scope, group)))
+  await settleAll(groups.map(group => readGroup(scope, group)))
 }
 
 async function readGroup(scope: StoreScope, wanted: readonly Wanted[]): Promise<void> {
@@ -219,7 +220,7 @@ async function readGroup(scope: StoreScope, wanted: readonly Wanted[]): Promise<
   } catch (error) {
     if (!isTryAgain(error)) throw error
     scope.telemetry.count('online_store_retries', 1, { why: 'tryagain' })
-    await scope.all(wanted.map(one => call([one], false)))
+    await settleAll(wanted.map(one => call([one], false)))
   }
 }
 
@@ -231,7 +232,7 @@ async function learnIncarnations(scope: StoreScope, wanted: readonly Wanted[]): 
   }
   if (tags.size === 0) return
   scope.telemetry.count('online_store_incarnation_reads', 1)
-  const found = await scope.all(
+  const found = await settleAll(
     [...tags].map(([tag, slot]) =>
       scope.router.send({ slot, command: 'hgetall', keys: 1, args: [scope.names.incarnations(tag)] }),
     ),

@@ -18,8 +18,6 @@ export interface StoreScope {
   readonly incarnations: Map<number, string>
   shardSlot(shard: number): number
   keySlot(key: string): number
-  /** As `Promise.all`, but nothing is left running when it rejects. */
-  all<T>(promises: readonly Promise<T>[]): Promise<readonly T[]>
 }
 
 /** A map that forgets its oldest entries above a bound. */
@@ -77,9 +75,5 @@ export function storeScope(router: Router, names: KeyNames, clock: Clock, teleme
     incarnations: new Map(),
     shardSlot: shard => (router.clustered ? slotOfTag(String(shard)) : 0),
     keySlot: key => (router.clustered ? slotOfTag(hashTag(key)) : 0),
-    all: async promises => {
-      await Promise.allSettled(promises)
-      return await Promise.all(promises)
-    },
   }
 }

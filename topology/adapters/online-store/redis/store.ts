@@ -1,3 +1,4 @@
+import { settleAll } from '../../../settle.ts'
 import type { Clock } from '../../../ports/clock.ts'
 import { PortError } from '../../../ports/errors.ts'
 import type { Canary, Lane, OnlineStore, Progress } from '../../../ports/online-store.ts'
@@ -85,7 +86,7 @@ async function readCanaries(scope: StoreScope, lane: Lane, shardCount: number): 
   const keys = Array.from({ length: shardCount }, (_, shard) => names.canary(lane, shard))
   if (keys.length === 0) return []
   const found = router.clustered
-    ? await scope.all(
+    ? await settleAll(
         keys.map((key, shard) => router.send({ slot: scope.shardSlot(shard), command: 'get', keys: 1, args: [key] })),
       )
     : ((await router.send({ slot: 0, command: 'mget', keys: keys.length, args: keys })) as unknown[])

@@ -1,5 +1,6 @@
 import type { Canary, FlushOutcome, Lane, SectionWrite, ShardFlush } from '../../../ports/online-store.ts'
 import { PortError } from '../../../ports/errors.ts'
+import { settleAll } from '../../../settle.ts'
 import { blockField, blocksKey, canaryBytes, incarnationId, laneBytes, parseCanary, sectionImage } from './layout.ts'
 import { writeInt64 } from './layout.ts'
 import { ADVANCE, FLUSH, INITIALISE } from './scripts.ts'
@@ -28,7 +29,7 @@ export async function initialiseCanaries(
   const shards = Array.from({ length: shardCount }, (_, shard) => shard)
   const calls = router.clustered ? shards.map(shard => [shard]) : shardCount > 0 ? [shards] : []
   const args = [canaryBytes(start), String(incarnationId(lane.incarnation)), lane.incarnation]
-  const replies = await scope.all(
+  const replies = await settleAll(
     calls.map(call => {
       const keys = call.flatMap(shard => [names.canary(lane, shard), names.incarnations(String(shard))])
       return router.send({
@@ -69,7 +70,7 @@ export async function flush(
     const written = others.map(async ([place, each]) => {
       outcomes[place] = await flushShard(scope, lane, owner, each, nowMs)
     })
-    await scope.all([advanced(), ...written])
+    await settleAll([advanced(), ...written])
     return outcomes
   }
   const outcomes: FlushOutcome[] = []
